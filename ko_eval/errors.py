@@ -1,0 +1,72 @@
+"""Errors a user can act on: what is wrong, where, and what to do.
+
+Every error that reaches the command line is a `KoEvalError`; it is shown in two or three lines and
+ends the process with its exit code. Anything else is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KoEvalError(Exception):
+    """Something the user must change (exit code 2).
+
+    Args:
+        what: what is wrong, one sentence.
+        where: file, line, field or option, if there is one.
+        hint: what to do about it, one sentence.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.hint:
+            lines.append(f"  to do: {self.hint}")
+        return "\n".join(lines)
+
+
+class UsageError(KoEvalError):
+    """A command was given something it cannot use."""
+
+
+class TaskError(KoEvalError):
+    """A task or suite definition is wrong."""
+
+
+class DataError(KoEvalError):
+    """Rows or responses are missing, damaged or of the wrong shape."""
+
+
+class ModelError(KoEvalError):
+    """A model cannot be loaded or cannot do what was asked."""
+
+
+class RunError(KoEvalError):
+    """A run directory cannot be used or written."""
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """A hint naming the closest known names: ``did you mean 'ko_gpqa'? (known: …)``.
+
+    Args:
+        name: what the user wrote.
+        known: every name that would have been right.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    listing = ", ".join(names)
+    if close:
+        wanted = " or ".join(f"'{candidate}'" for candidate in close)
+        return f"did you mean {wanted}? (known: {listing})"
+    return f"known: {listing}"
