@@ -1,0 +1,1 @@
+"""One module per scorer: a response becomes a SampleScore, scores become metrics."""

@@ -1,0 +1,107 @@
+"""What a scorer is: a small, pure object that judges responses to one task.
+
+    scorer = create_scorer("gsm8k", {})
+    score = scorer.score(sample, response)
+    metrics = scorer.aggregate([score])
+
+Scorers are deterministic, use no network and take bounded time on any text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol
+
+from ko_eval.errors import DataError
+from ko_eval.stats.estimates import share_metric
+from ko_eval.types import (
+    FailedResponse,
+    GenerateResponse,
+    LoglikelihoodResponse,
+    Metric,
+    Outcome,
+    RequestKind,
+    Response,
+    Sample,
+    SampleScore,
+)
+
+
+class Scorer(Protocol):
+    """Judges the responses to one task.
+
+    Attributes:
+        kind: the kind of request whose responses it judges.
+        metrics: names of the metrics that `aggregate` returns; the first one leads by default.
+    """
+
+    kind: ClassVar[RequestKind]
+
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+
+    def check(self, sample: Sample) -> None:
+        """Raise `DataError` when the sample lacks what this scorer needs."""
+
+    def gold(self, sample: Sample) -> Response:
+        """A response that deserves full marks; used by tests and by `doctor`."""
+
+    def score(self, sample: Sample, response: Response) -> SampleScore:
+        """Judge one response."""
+
+    def aggregate(self, scores: Sequence[SampleScore]) -> Mapping[str, Metric]:
+        """Metrics over all samples, with standard errors."""
+
+
+def failed_score(sample: Sample, metrics: Sequence[str], response: FailedResponse) -> SampleScore:
+    """The score of a sample whose engine gave no response: zero, and counted as failed."""
+    return SampleScore(
+        id=sample.id,
+        metrics=dict.fromkeys(metrics, 0.0),
+        extracted=None,
+        outcome=Outcome.FAILED,
+        detail={"reason": response.reason},
+    )
+
+
+def expect_text(sample: Sample, response: Response) -> GenerateResponse:
+    """The response as generated text.
+
+    Raises:
+        DataError: it holds log-likelihoods.
+    """
+    if isinstance(response, GenerateResponse):
+        return response
+    raise DataError(
+        f"sample '{sample.id}' needs a generated response, but log-likelihoods were given",
+        hint='give {"id": …, "response": "…"} for this task',
+    )
+
+
+def expect_loglikelihoods(sample: Sample, response: Response, count: int) -> LoglikelihoodResponse:
+    """The response as `count` log-likelihoods.
+
+    Raises:
+        DataError: it holds text, or another number of values.
+    """
+    if not isinstance(response, LoglikelihoodResponse):
+        raise DataError(
+            f"sample '{sample.id}' needs log-likelihoods, but text was given",
+            hint='give {"id": …, "loglikelihoods": [..]} for this task',
+        )
+    if len(response.loglikelihoods) != count:
+        raise DataError(
+            f"sample '{sample.id}' has {count} choices, but {len(response.loglikelihoods)} "
+            "log-likelihoods were given",
+        )
+    return response
+
+
+def unanswered(response: GenerateResponse) -> Outcome:
+    """The outcome of a response without a readable answer: truncated or no answer."""
+    return Outcome.TRUNCATED if response.finish_reason == "length" else Outcome.NO_ANSWER
+
+
+def mean_shares(names: Sequence[str], scores: Sequence[SampleScore]) -> dict[str, Metric]:
+    """The plain mean over all samples of each named metric; metrics lie in [0, 1]."""
+    return {name: share_metric([score.metrics[name] for score in scores]) for name in names}

@@ -1,0 +1,203 @@
+"""`eq_bench`: four emotion ratings against reference ratings (EQ-Bench v2, FACTS 3.5).
+
+A question's score is 100 minus the scaled differences and may be negative. Two parsers read the
+same response. The board-compatible one takes pairs of the form `word: digits`, exactly four, with
+exactly the reference's names; later duplicates overwrite. It cannot read a name with a space, which
+Korean names of emotions often have. The Korean-aware one (`eqbench_korean`) looks for each of the
+reference's names, followed by a colon of either width and a number from 0 to 10.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ko_eval.errors import DataError
+from ko_eval.scorers.base import expect_text, failed_score, unanswered
+from ko_eval.stats.estimates import mean_metric, scaled, share_metric
+from ko_eval.types import (
+    FailedResponse,
+    GenerateResponse,
+    JsonValue,
+    Metric,
+    Outcome,
+    RequestKind,
+    Response,
+    Sample,
+    SampleScore,
+)
+
+# Reference eq_bench/utils.py. One word before the colon, so "마음이 놓임: 7" yields "놓임".
+_PAIR = re.compile(r"(\w+):\s+(\d+)")
+# Reference: an answer of random ratings scores 0 on average with this factor.
+_ADJUSTMENT = 0.7477
+# The original calls a result invalid under this share of parseable answers (FACTS 3.5).
+_VALID_FROM_PERCENT = 83.0
+_NAMES = ("eqbench", "percent_parseable", "eqbench_korean", "percent_parseable_korean")
+
+
+def scaled_difference(distance: float, boundary: Literal["<=5", "<5"] = "<=5") -> float:
+    """What a rating that misses by `distance` costs, before the adjustment factor.
+
+    Args:
+        distance: absolute difference of two ratings, 0 to 10.
+        boundary: whether a distance of exactly 5 lies on the curve (`<=5`, the reference harness)
+            or costs 5.0 (`<5`, the published English scores).
+    """
+    on_curve = distance <= 5 if boundary == "<=5" else distance < 5
+    if distance == 0:
+        return 0.0
+    if on_curve:
+        return 6.5 / (1 + math.pow(math.e, -1.2 * (distance - 4)))
+    return distance
+
+
+def reference_ratings(sample: Sample) -> dict[str, float]:
+    """Emotion to reference rating, in the order of the data.
+
+    The field `reference_answer_fullscale` may be an object, JSON, or a Python literal in a string.
+
+    Raises:
+        DataError: it is not four named ratings.
+    """
+    given = _as_object(sample.fields.get("reference_answer_fullscale"))
+    try:
+        ratings = {
+            str(given[f"emotion{i}"]): float(str(given[f"emotion{i}_score"])) for i in range(1, 5)
+        }
+    except (KeyError, ValueError):
+        ratings = {}
+    if len(ratings) != 4 or not all(math.isfinite(value) for value in ratings.values()):
+        raise DataError(
+            f"sample '{sample.id}' needs 'reference_answer_fullscale' with emotion1 … emotion4 "
+            "(all different) and emotion1_score … emotion4_score"
+        )
+    return ratings
+
+
+def _as_object(value: JsonValue) -> Mapping[str, JsonValue]:
+    parsed = value
+    if isinstance(value, str):
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            try:
+                parsed = ast.literal_eval(value)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                parsed = None
+    return parsed if isinstance(parsed, Mapping) else {}
+
+
+def parsed_ratings(text: str, names: Sequence[str]) -> dict[str, float] | None:
+    """The four ratings as the reference parses them, or None when it cannot."""
+    found = dict(_PAIR.findall(text))
+    if set(found) != set(names):
+        return None
+    return {name: _as_float(number) for name, number in found.items()}
+
+
+def korean_ratings(text: str, names: Sequence[str]) -> dict[str, float] | None:
+    """The four ratings by their names, or None when one is missing or not from 0 to 10.
+
+    Names are compared in NFC; bold marks are ignored; the last rating of a name counts.
+    """
+    plain = unicodedata.normalize("NFC", text).replace("*", "").replace("：", ":")
+    ratings: dict[str, float] = {}
+    for name in names:
+        # "마음이 놓임: 7", "마음이 놓임 : 7.5"; not "안 기쁨: 7" for "기쁨", a name of its own.
+        pattern = rf"(?:^|[\n,;/|\-]) *{re.escape(unicodedata.normalize('NFC', name))} ?: {{0,4}}"
+        found = re.findall(pattern + r"(\d{1,3}(?:\.\d{1,3})?)", plain)
+        if not found or not 0 <= float(found[-1]) <= 10:
+            return None
+        ratings[name] = float(found[-1])
+    return ratings
+
+
+def _as_float(digits: str) -> float:
+    # More digits than a float holds would overflow; such a rating is as wrong as any huge one.
+    return float(digits) if len(digits) < 300 else 1e300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqBench:
+    """Judges four emotion ratings.
+
+    Attributes:
+        boundary: see `scaled_difference`.
+        unparseable: `zero` counts an unreadable answer as 0 and averages over all (the reference);
+            `exclude` averages over readable answers (the original), which calls a result under
+            83 % readable answers invalid: `valid` is then 0.
+    """
+
+    boundary: Literal["<=5", "<5"] = "<=5"
+    unparseable: Literal["zero", "exclude"] = "zero"
+    kind: ClassVar[RequestKind] = RequestKind.GENERATE
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (*_NAMES, "valid") if self.unparseable == "exclude" else _NAMES
+
+    def check(self, sample: Sample) -> None:
+        reference_ratings(sample)
+
+    def gold(self, sample: Sample) -> Response:
+        """The reference ratings, one `name: number` line each."""
+        lines = (f"{name}: {value:g}" for name, value in reference_ratings(sample).items())
+        return GenerateResponse(text="\n".join(lines), finish_reason="stop")
+
+    def score(self, sample: Sample, response: Response) -> SampleScore:
+        if isinstance(response, FailedResponse):
+            return failed_score(sample, _NAMES, response)
+        answer = expect_text(sample, response)
+        reference = reference_ratings(sample)
+        names = tuple(reference)
+        board = parsed_ratings(answer.text, names)
+        korean = korean_ratings(answer.text, names)
+        return SampleScore(
+            id=sample.id,
+            metrics={
+                "eqbench": self._points(board, reference),
+                "percent_parseable": 0.0 if board is None else 100.0,
+                "eqbench_korean": self._points(korean, reference),
+                "percent_parseable_korean": 0.0 if korean is None else 100.0,
+            },
+            extracted=None if board is None else _listed(board),
+            outcome=unanswered(answer) if board is None else Outcome.OK,
+            detail={"ratings": board, "ratings_korean": korean, "reference": reference},
+        )
+
+    def aggregate(self, scores: Sequence[SampleScore]) -> Mapping[str, Metric]:
+        metrics: dict[str, Metric] = {}
+        for points, parseable in (_NAMES[:2], _NAMES[2:]):
+            read = [score.metrics[parseable] / 100 for score in scores]
+            counted = [
+                score.metrics[points]
+                for score, readable in zip(scores, read, strict=True)
+                if readable or self.unparseable == "zero"
+            ]
+            metrics[points] = mean_metric(counted or [0.0])
+            metrics[parseable] = scaled(share_metric(read), 100)
+        if self.unparseable == "exclude":
+            valid = metrics["percent_parseable"].value >= _VALID_FROM_PERCENT
+            metrics["valid"] = Metric(float(valid), None, None, None, len(scores))
+        return metrics
+
+    def _points(self, ratings: Mapping[str, float] | None, reference: Mapping[str, float]) -> float:
+        """A question's score on the scale of 100; 0 for an answer that cannot be read."""
+        if ratings is None:
+            return 0.0
+        cost = sum(
+            scaled_difference(abs(ratings[name] - value), self.boundary)
+            for name, value in reference.items()
+        )
+        return (10 - cost * _ADJUSTMENT) * 10
+
+
+def _listed(ratings: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in ratings.items())

@@ -1,0 +1,5 @@
+"""`ifeval`: checkable instructions, in English as the reference judges them and in Korean."""
+
+from ko_eval.scorers.ifeval.scorer import Ifeval
+
+__all__ = ["Ifeval"]

@@ -1,0 +1,152 @@
+"""Instruction ids and their checkers, per language.
+
+instructions = read_instructions(sample, "en")
+followed = [instruction.check(response) for instruction in instructions]
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+from unicodedata import normalize
+
+from ko_eval.errors import DataError, near_miss
+from ko_eval.scorers.ifeval import english, formats, korean
+from ko_eval.scorers.ifeval.arguments import Arguments, Checker
+from ko_eval.types import JsonValue, Sample
+
+Language = Literal["en", "ko"]
+Factory: TypeAlias = Callable[[Arguments], Checker]
+
+SENTENCE_COUNT = "length_constraints:number_sentences"
+
+
+def _plain(check: Checker) -> Factory:
+    """The factory of a checker that takes no arguments."""
+    return lambda _: check
+
+
+_SHARED: Mapping[str, Factory] = {
+    "combination:repeat_prompt": formats.repeat_prompt,
+    "combination:two_responses": _plain(formats.two_responses),
+    "detectable_content:number_placeholders": formats.number_placeholders,
+    "detectable_format:json_format": _plain(formats.json_format),
+    "detectable_format:multiple_sections": formats.multiple_sections,
+    "detectable_format:number_bullet_lists": formats.number_bullet_lists,
+    "detectable_format:number_highlighted_sections": formats.number_highlighted_sections,
+    "detectable_format:title": _plain(formats.title),
+    "length_constraints:number_paragraphs": formats.number_paragraphs,
+    "change_case:capital_word_frequency": english.capital_word_frequency,
+    "change_case:english_capital": _plain(english.english_capital),
+    "change_case:english_lowercase": _plain(english.english_lowercase),
+}
+
+CHECKERS: Mapping[Language, Mapping[str, Factory]] = {
+    "en": {
+        **_SHARED,
+        "detectable_content:postscript": formats.postscript,
+        "detectable_format:constrained_response": _plain(english.constrained_response),
+        "keywords:existence": english.keyword_existence,
+        "keywords:forbidden_words": english.forbidden_words,
+        "keywords:frequency": english.keyword_frequency,
+        "keywords:letter_frequency": english.letter_frequency,
+        "language:response_language": english.response_language,
+        "length_constraints:nth_paragraph_first_word": english.nth_paragraph_first_word,
+        SENTENCE_COUNT: english.number_sentences,
+        "length_constraints:number_words": english.number_words,
+        "punctuation:no_comma": _plain(formats.no_comma),
+        "startend:end_checker": formats.end_checker,
+        "startend:quotation": _plain(formats.quotation),
+    },
+    "ko": {
+        **_SHARED,
+        "detectable_content:postscript": korean.postscript,
+        "detectable_format:constrained_response": _plain(korean.constrained_response),
+        "keywords:existence": korean.keyword_existence,
+        "keywords:forbidden_words": korean.forbidden_words,
+        "keywords:frequency": korean.keyword_frequency,
+        "keywords:letter_frequency": korean.letter_frequency,
+        "language:response_language": korean.response_language,
+        "length_constraints:nth_paragraph_first_word": korean.nth_paragraph_first_word,
+        SENTENCE_COUNT: korean.number_sentences,
+        "length_constraints:number_words": korean.number_words,
+        "punctuation:no_comma": _plain(korean.no_comma),
+        "startend:end_checker": korean.end_checker,
+        "startend:quotation": _plain(korean.quotation),
+    },
+}
+"""The 25 types of the published benchmark; the ids are its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One checkable instruction of a prompt.
+
+    Attributes:
+        id: such as `punctuation:no_comma`.
+        check: whether a response follows it.
+    """
+
+    id: str
+    check: Checker
+
+
+def read_instructions(sample: Sample, language: Language) -> tuple[Instruction, ...]:
+    """The instructions of a sample, with their arguments checked.
+
+    Reads the fields `instruction_id_list` and `kwargs`; both may be Python literals in a string,
+    as some published tables hold them.
+
+    Raises:
+        DataError: an unknown id, lists of different length, an argument missing or wrong.
+    """
+    ids = _listed(sample, "instruction_id_list")
+    rows = _listed(sample, "kwargs")
+    where = f"sample '{sample.id}'"
+    if not ids:
+        raise DataError(f"{where} has no instruction in 'instruction_id_list'")
+    if len(ids) != len(rows):
+        raise DataError(
+            f"{where} has {len(ids)} instructions, but {len(rows)} sets of arguments in 'kwargs'",
+            hint="give one object per instruction, {} where there is no argument",
+        )
+    return tuple(
+        _instruction(f"{where}, instruction {place}", name, row, language)
+        for place, (name, row) in enumerate(zip(ids, rows, strict=True), start=1)
+    )
+
+
+def _instruction(where: str, name: JsonValue, row: JsonValue, language: Language) -> Instruction:
+    known = CHECKERS[language]
+    if not isinstance(name, str) or name not in known:
+        raise DataError(f"{where}: unknown type {name!r}", hint=near_miss(str(name), known))
+    if row is not None and not isinstance(row, Mapping):
+        raise DataError(f"{where} ({name}): 'kwargs' must hold an object, not {row!r}")
+    given: dict[str, JsonValue] = {key: value for key, value in (row or {}).items() if value}
+    if language == "ko":
+        given = {key: _composed(value) for key, value in given.items()}
+    return Instruction(id=name, check=known[name](Arguments(f"{where} ({name})", given)))
+
+
+def _composed(value: JsonValue) -> JsonValue:
+    """A text, or the texts of a list, in NFC, as the scorer gives Korean responses."""
+    if isinstance(value, str):
+        return normalize("NFC", value)
+    return [_composed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _listed(sample: Sample, field: str) -> Sequence[JsonValue]:
+    value = sample.fields.get(field)
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            value = None
+    if not isinstance(value, list | tuple):
+        raise DataError(
+            f"sample '{sample.id}' has no list in '{field}'",
+            hint="give a list, or a list written as a Python literal",
+        )
+    return value

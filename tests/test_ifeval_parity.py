@@ -1,0 +1,123 @@
+"""Verdicts against those of the reference implementation on GPT-4's published responses.
+
+The data lies outside the repository: `KO_EVAL_DATA`, by default `../shared/data` next to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ko_eval.errors import DataError
+from ko_eval.scorers.ifeval import Ifeval
+from ko_eval.scorers.ifeval.english_sentences import count_sentences_by_rules
+from ko_eval.types import GenerateResponse, Sample, SampleScore
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("KO_EVAL_DATA") or REPOSITORY.parent / "shared" / "data")
+ENGLISH = DATA / "ifeval-en"
+PROMPTS = "input_data_before_2024-06-11.jsonl"  # the version that the responses answer
+RESPONSES = "input_response_data_gpt4_20231107_145030.jsonl"
+RANDOM_IN_THE_REFERENCE = {1122, 1129}  # their letter argument is # and !
+
+needs_english = pytest.mark.skipif(not ENGLISH.is_dir(), reason=f"no folder {ENGLISH}")
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+@pytest.fixture(scope="module")
+def scores() -> list[SampleScore]:
+    scorer = Ifeval()
+    responses = {row["prompt"]: row["response"] for row in rows(ENGLISH / RESPONSES)}
+    return [
+        scorer.score(
+            Sample(id=str(row["key"]), fields=row), GenerateResponse(text=responses[row["prompt"]])
+        )
+        for row in rows(ENGLISH / PROMPTS)
+    ]
+
+
+@needs_english
+def test_counts_lie_in_the_band_that_seeding_and_splitting_allow(scores: list[SampleScore]) -> None:
+    metrics = Ifeval().aggregate(scores)
+    assert 414 <= metrics["prompt_level_strict_acc"].value * 541 + 1e-6 < 419
+    assert 695 <= metrics["inst_level_strict_acc"].value * 834 + 1e-6 < 700
+    assert 428 <= metrics["prompt_level_loose_acc"].value * 541 + 1e-6 < 433
+    assert 711 <= metrics["inst_level_loose_acc"].value * 834 + 1e-6 < 716
+
+
+@needs_english
+def test_verdicts_equal_the_reference(scores: list[SampleScore]) -> None:
+    judged = {score.id: score.detail for score in scores}
+    different, total = [], 0
+    for row in rows(ENGLISH / "gpt4_reference_verdicts.jsonl"):
+        for reading in ("strict", "loose"):
+            ours = judged[str(row["key"])][reading]
+            assert isinstance(ours, list)
+            pairs = zip(row["instruction_id_list"], row[reading], ours, strict=True)
+            total += len(ours)
+            different += [(row["key"], name) for name, theirs, mine in pairs if theirs != mine]
+    assert total == 2 * 834
+    assert len(different) <= 0.004 * total, different
+    explained = {"length_constraints:number_sentences", "change_case:capital_word_frequency"}
+    assert all(name in explained or key in RANDOM_IN_THE_REFERENCE for key, name in different), (
+        different
+    )
+
+
+@needs_english
+@pytest.mark.parametrize("file", [PROMPTS, "input_data.jsonl"])
+def test_every_published_prompt_loads(file: str) -> None:
+    for row in rows(ENGLISH / file):
+        Ifeval().check(Sample(id=str(row["key"]), fields=row))
+
+
+@needs_english
+def test_sentence_rules_stay_close_to_the_trained_splitter() -> None:
+    punkt = pytest.importorskip("nltk.tokenize.punkt")
+    try:
+        splitter = punkt.PunktTokenizer("english")
+    except LookupError:
+        pytest.skip("nltk's data punkt_tab is not installed")
+    texts = [row["response"] for row in rows(ENGLISH / RESPONSES)]
+    same = sum(count_sentences_by_rules(text) == len(splitter.tokenize(text)) for text in texts)
+    assert same >= 0.97 * len(texts)
+
+
+@needs_english
+def test_capital_words_are_the_tokens_of_nltk() -> None:
+    from ko_eval.scorers.ifeval.english_words import count_capital_words
+
+    tokenizer = pytest.importorskip("nltk.tokenize").NLTKWordTokenizer()
+    for row in rows(ENGLISH / RESPONSES):
+        tokens = [word for word in tokenizer.tokenize(row["response"]) if word.isupper()]
+        assert count_capital_words(row["response"]) == len(tokens), row["prompt"]
+
+
+@pytest.mark.skipif(not (DATA / "kite-ko-ifeval").is_dir(), reason="no folder kite-ko-ifeval")
+def test_public_korean_prompts_load_unless_an_argument_is_missing() -> None:
+    scorer, refused = Ifeval(language="ko"), []
+    for row in rows(DATA / "kite-ko-ifeval" / "kite_general.jsonl"):
+        try:
+            scorer.check(Sample(id=str(row["key"]), fields=row))
+        except DataError as error:
+            refused.append(str(error))
+    assert len(refused) == 41
+    assert all("prompt_to_repeat" in reason for reason in refused)
+
+
+@pytest.mark.skipif(not (DATA / "snu-ko-samples").is_dir(), reason="no folder snu-ko-samples")
+def test_lists_written_as_python_literals_are_read() -> None:
+    wordy, plain = rows(DATA / "snu-ko-samples" / "ko_ifeval_sample.jsonl")
+    Ifeval(language="ko").check(Sample(id="plain", fields=plain))
+    with pytest.raises(DataError, match="number_letter_excluded"):
+        Ifeval(language="ko").check(Sample(id="wordy", fields=wordy))
