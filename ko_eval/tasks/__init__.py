@@ -1,0 +1,1 @@
+"""Task files, data sources and prompts: a task becomes samples and requests."""

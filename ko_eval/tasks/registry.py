@@ -1,0 +1,181 @@
+"""Finds and reads task and suite files, by registered name or by path.
+
+task = load_task("ko_gsm8k")
+task = load_task("my_task.yaml", variant="cot")
+suite = load_suite("leaderboard2")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ko_eval.errors import TaskError, near_miss
+from ko_eval.resources import shipped
+from ko_eval.scorers.registry import create_scorer
+from ko_eval.tasks.definition import SuiteDefinition, TaskDefinition
+from ko_eval.types import JsonValue
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_LARGEST_DEFINITION = 1_000_000  # bytes; a definition is a page, not a data file
+
+
+def task_names() -> list[str]:
+    """Names of all registered tasks, sorted."""
+    return sorted(path.stem for path in shipped("tasks").glob("*.yaml"))
+
+
+def suite_names() -> list[str]:
+    """Names of all registered suites, sorted."""
+    return sorted(path.stem for path in shipped("configs", "suites").glob("*.yaml"))
+
+
+def load_task(
+    name: str, *, variant: str | None = None, overrides: Mapping[str, JsonValue] | None = None
+) -> TaskDefinition:
+    """A task by registered name or by the path of a YAML file.
+
+    Args:
+        variant: one of the task's `variants`, whose fields replace its own.
+        overrides: further fields to replace, e.g. from a suite.
+
+    Raises:
+        TaskError: unknown task or variant, or a definition that is wrong.
+    """
+    path = _path_of(name, "task", shipped("tasks"), task_names())
+    raw = _read_mapping(path)
+    if variant is not None:
+        variants = raw.get("variants") or {}
+        known = list(variants) if isinstance(variants, dict) else []
+        changes = variants.get(variant) if isinstance(variants, dict) else None
+        if not isinstance(changes, dict):
+            raise TaskError(
+                f"task '{name}' has no variant '{variant}'",
+                where=str(path),
+                hint=near_miss(variant, known) if known else "it has no variants",
+            )
+        raw = merged(raw, changes)
+    if overrides:
+        raw = merged(raw, overrides)
+    task = _validated(TaskDefinition, raw, path)
+    _check_scorer(task, path)
+    return task
+
+
+def load_suite(name: str) -> SuiteDefinition:
+    """A suite by registered name or by the path of a YAML file.
+
+    Raises:
+        TaskError: unknown suite, or a definition that is wrong.
+    """
+    path = _path_of(name, "suite", shipped("configs", "suites"), suite_names())
+    return _validated(SuiteDefinition, _read_mapping(path), path)
+
+
+def merged(base: Mapping[str, JsonValue], changes: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """`base` with `changes` laid over it; mappings are merged, anything else is replaced."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        # A scorer's parameters belong to that scorer: another scorer replaces the whole entry.
+        result[key] = merged(old, value) if both and key != "scorer" else value  # type: ignore[arg-type]
+    return result
+
+
+def _path_of(name: str, what: str, folder: Path, known: Sequence[str]) -> Path:
+    if name in known:
+        return folder / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+        if path.is_file():
+            return path
+        raise TaskError(f"there is no {what} file '{name}'", hint="check the path")
+    raise TaskError(
+        f"unknown {what} '{name}'",
+        hint=near_miss(name, known) + f"; or give the path of a {what} file (.yaml)",
+    )
+
+
+def _read_mapping(path: Path) -> dict[str, JsonValue]:
+    try:
+        if path.stat().st_size > _LARGEST_DEFINITION:
+            raise TaskError(
+                f"the definition is larger than {_LARGEST_DEFINITION:,} bytes", where=str(path)
+            )
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise TaskError(
+            "the file is not UTF-8", where=f"{path}, byte {error.start}", hint="save it as UTF-8"
+        ) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise TaskError(f"the file is not valid YAML: {problem}", where=f"{path}{line}") from error
+    except OSError as error:
+        raise TaskError(f"cannot read the file: {error.strerror}", where=str(path)) from error
+    if not isinstance(content, dict):
+        raise TaskError(
+            "the file must hold a mapping of fields", where=str(path), hint="start with 'name: …'"
+        )
+    return {str(key): value for key, value in content.items()}
+
+
+def _validated(model: type[_Model], raw: Mapping[str, JsonValue], path: Path) -> _Model:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        more = error.error_count() - 1
+        where = f"{path}, field '{field}'" if field else str(path)
+        suffix = f" (and {more} more)" if more else ""
+        if first["type"] == "extra_forbidden":
+            raise TaskError(
+                f"unknown field '{field}'{suffix}",
+                where=where,
+                hint=_near_field(model, first["loc"]),
+            ) from error
+        message = first["msg"].removeprefix("Value error, ")
+        given = (
+            "" if first["type"] in ("missing", "value_error") else f" (given: {first['input']!r})"
+        )
+        raise TaskError(
+            f"{message[:1].lower()}{message[1:]}{given[:200]}{suffix}", where=where
+        ) from error
+
+
+def _near_field(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """Near misses among the fields of the (nested) model where an unknown field stands."""
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+        else:
+            return "see CONTRIBUTING.md for the fields of a task file"
+    return near_miss(str(location[-1]), model.model_fields)
+
+
+def _check_scorer(task: TaskDefinition, path: Path) -> None:
+    try:
+        scorer = create_scorer(task.scorer.name, task.scorer.parameters)
+    except TaskError as error:
+        raise TaskError(error.what, where=f"{path}, field 'scorer'", hint=error.hint) from error
+    if scorer.kind is not task.request:
+        raise TaskError(
+            f"scorer '{task.scorer.name}' judges '{scorer.kind}' requests, the task asks "
+            f"'{task.request}'",
+            where=f"{path}, field 'request'",
+        )
+    if task.metric is not None and task.metric not in scorer.metrics:
+        raise TaskError(
+            f"scorer '{task.scorer.name}' has no metric '{task.metric}'",
+            where=f"{path}, field 'metric'",
+            hint=near_miss(task.metric, scorer.metrics),
+        )

@@ -1,0 +1,232 @@
+"""Rows to samples: columns are mapped, the right choice is found, everything is checked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ko_eval.errors import DataError, KoEvalError, TaskError, near_miss
+from ko_eval.scorers.base import Scorer
+from ko_eval.tasks.definition import TaskDefinition
+from ko_eval.tasks.sources import Row, Rows
+from ko_eval.tasks.templates import evaluate, render
+from ko_eval.types import JsonValue, RequestKind, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedSample:
+    """A sample with the texts that are asked about.
+
+    Attributes:
+        contexts: one per choice for two-context tasks, else the one prompt.
+        continuations: the scored texts without delimiter; empty for generation.
+        example: the whole item as a solved few-shot example.
+        question, answer: the same as two chat turns.
+    """
+
+    sample: Sample
+    contexts: tuple[str, ...]
+    continuations: tuple[str, ...]
+    example: str
+    question: str
+    answer: str
+
+
+def build_samples(
+    task: TaskDefinition, rows: Rows, scorer: Scorer, *, limit: int | None = None
+) -> list[RenderedSample]:
+    """All samples of a task, or the first `limit`.
+
+    Raises:
+        DataError: a row lacks a column, has a wrong answer or an id that occurs twice (row named).
+        TaskError: a template cannot be filled.
+    """
+    built: list[RenderedSample] = []
+    first_place: dict[str, str] = {}
+    for number, row in enumerate(rows.rows[:limit], start=1):
+        rendered = _build(task, row, number, {**task.columns, **rows.columns})
+        sample_id = rendered.sample.id
+        if sample_id in first_place:
+            raise DataError(
+                f"the id '{sample_id}' occurs twice in the data of task '{task.name}'",
+                where=f"{row.where} (first: {first_place[sample_id]})",
+                hint="give every row its own id",
+            )
+        first_place[sample_id] = row.where
+        try:
+            scorer.check(rendered.sample)
+        except KoEvalError as error:
+            raise DataError(error.what, where=row.where, hint=error.hint) from error
+        built.append(rendered)
+    return built
+
+
+def text_id(value: JsonValue) -> str:
+    """An id as it is compared: as text, 12.0 like 12."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
+
+
+def _build(
+    task: TaskDefinition, row: Row, number: int, columns: Mapping[str, str]
+) -> RenderedSample:
+    fields = map_columns(task, row, number, columns)
+    right: int | None = None
+    if task.shuffle_choices or (
+        task.request is RequestKind.LOGLIKELIHOOD and fields.get("answer") is not None
+    ):
+        right = _right_choice(task, fields, row)
+    if task.shuffle_choices:
+        fields, right = _shuffled(task, fields, right, row)
+    fields = {**fields, "answer_index": right}
+    if task.request is RequestKind.GENERATE:
+        return _generation(task, fields, row)
+    return _likelihood(task, fields, right, row)
+
+
+def map_columns(
+    task: TaskDefinition, row: Row, number: int, columns: Mapping[str, str]
+) -> dict[str, JsonValue]:
+    """Our fields, filled from a row.
+
+    A mapping entry is a column's name, a column's name with `?` (null where it is absent), or a
+    Jinja expression over the columns, `row` and `row_number`.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    names = {key: value for key, value in row.values.items() if key.isidentifier()}
+    known: dict[str, JsonValue] = {**names, "row": row.values, "row_number": number}
+    fields: dict[str, JsonValue] = {}
+    for field, entry in columns.items():
+        column = entry.removesuffix("?")
+        if column in row.values:
+            fields[field] = row.values[column]
+        elif entry.endswith("?"):
+            fields[field] = None
+        elif column in known:
+            fields[field] = known[column]
+        elif column.isidentifier():
+            raise DataError(
+                f"column '{column}' is missing (task '{task.name}' reads its '{field}' from it)",
+                where=row.where,
+                hint=near_miss(column, row.values),
+            )
+        else:
+            try:
+                fields[field] = evaluate(entry, known, where=row.where)
+            except TaskError as error:
+                raise DataError(
+                    f"field '{field}' of task '{task.name}' is neither a column nor can it be "
+                    f"computed: {entry!r}. {error.what}",
+                    where=row.where,
+                    hint="columns: " + ", ".join(row.values),
+                ) from error
+    if fields.get("id") is None:
+        fields["id"] = number
+    return fields
+
+
+def _right_choice(task: TaskDefinition, fields: Mapping[str, JsonValue], row: Row) -> int:
+    given = text_id(fields.get("answer")).strip().strip("()").upper()
+    shown = fields.get("choices")
+    count = len(shown) if isinstance(shown, Sequence) and not isinstance(shown, str) else None
+    labels = [label.upper() for label in task.labels][:count]
+    if given not in labels:
+        raise DataError(
+            f"the answer {fields.get('answer')!r} is not one of {', '.join(labels)}",
+            where=row.where,
+            hint="correct the row, or the task's 'labels'",
+        )
+    return labels.index(given)
+
+
+def _shuffled(
+    task: TaskDefinition, fields: Mapping[str, JsonValue], right: int | None, row: Row
+) -> tuple[dict[str, JsonValue], int | None]:
+    """Choices in a new order, drawn per item from the task's name and the item's id."""
+    choices = fields.get("choices")
+    if not isinstance(choices, Sequence) or isinstance(choices, str) or right is None:
+        raise DataError("'shuffle_choices' needs a list 'choices' and an 'answer'", where=row.where)
+    order = list(range(len(choices)))
+    random.Random(f"{task.name}:{text_id(fields['id'])}").shuffle(order)
+    changed: dict[str, JsonValue] = {
+        **fields,
+        "choices": [choices[i] for i in order],
+        "choice_order": order,
+    }
+    return changed, order.index(right)
+
+
+def _generation(task: TaskDefinition, fields: Mapping[str, JsonValue], row: Row) -> RenderedSample:
+    where = f"task '{task.name}', field 'prompt' ({row.where})"
+    prompt = render(task.prompt, fields, where=where)
+    target = render(task.target, fields, where=f"task '{task.name}', field 'target' ({row.where})")
+    answer = target.strip()
+    return RenderedSample(
+        sample=Sample(text_id(fields["id"]), fields, target=answer or None),
+        contexts=(prompt,),
+        continuations=(),
+        example=prompt + target,
+        question=prompt,
+        answer=answer,
+    )
+
+
+def _likelihood(
+    task: TaskDefinition, fields: Mapping[str, JsonValue], right: int | None, row: Row
+) -> RenderedSample:
+    place = f"task '{task.name}' ({row.where})"
+    if task.contexts is not None:
+        contexts = tuple(render(text, fields, where=place) for text in task.contexts)
+        after = render(task.continuation or "", fields, where=place)
+        choices, continuations = contexts, (after,) * len(contexts)
+    else:
+        prompt = render(task.prompt, fields, where=place)
+        choices = continuations = _choices(task, fields, place)
+        contexts = (prompt,)
+    if any(not text for text in continuations):
+        raise DataError("a scored text is empty", where=row.where, hint="look at the row's choices")
+    if right is not None and right >= len(choices):
+        raise DataError(
+            f"the answer {fields.get('answer')!r} points past the {len(choices)} choices",
+            where=row.where,
+        )
+    sample = Sample(text_id(fields["id"]), fields, target=right, choices=choices)
+    gold = _gold(sample)
+    question = contexts[min(gold, len(contexts) - 1)]
+    answer = continuations[gold]
+    return RenderedSample(
+        sample=sample,
+        contexts=contexts,
+        continuations=continuations,
+        example=question + task.delimiter + answer,
+        question=question,
+        answer=answer.strip(),
+    )
+
+
+def _choices(task: TaskDefinition, fields: Mapping[str, JsonValue], place: str) -> tuple[str, ...]:
+    if isinstance(task.choices, list):
+        return tuple(render(text, fields, where=place) for text in task.choices)
+    values = evaluate(task.choices or "", fields, where=place)
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise DataError(
+            f"'choices' must give a list, not {type(values).__name__}",
+            where=place,
+            hint="if a cell holds a list as text, write 'choices | literal' in 'columns'",
+        )
+    return tuple(str(value) for value in values)
+
+
+def _gold(sample: Sample) -> int:
+    """The choice that a few-shot example shows: the right one, or the one with the best credit."""
+    if isinstance(sample.target, int):
+        return sample.target
+    for field in ("credits", "distribution"):
+        values = sample.fields.get(field)
+        if isinstance(values, list) and len(values) == len(sample.choices):
+            return max(range(len(values)), key=lambda i: float(str(values[i])))
+    return 0
