@@ -1,0 +1,1 @@
+"""Access to models: token ids in, log-probabilities or text out."""

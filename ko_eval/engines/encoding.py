@@ -1,0 +1,263 @@
+"""Requests to token ids: what a model is really shown.
+
+FACTS 3.1: spaces at the end of a context move to the continuation; both are encoded as one text and
+split at the length of the encoded context. Special tokens in front (BOS) are added once, by the
+model's own convention; a chat template brings its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from ko_eval.engines.base import (
+    EncodedGenerate,
+    EncodedLoglikelihood,
+    EncodedPair,
+    EncodedRequest,
+    TokenIds,
+)
+from ko_eval.engines.model_folder import ModelFolder
+from ko_eval.engines.model_settings import ModelSettings
+from ko_eval.errors import DataError, ModelError
+from ko_eval.types import GenerateRequest, LoglikelihoodRequest, Message, Request
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ChatTemplate = Literal["auto", "on", "off"]
+
+
+def load_tokenizer(
+    folder: ModelFolder, *, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder.path), trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ModelError(
+            f"the tokenizer cannot be loaded: {str(error).splitlines()[0][:200]}",
+            where=str(folder.path),
+            hint="check that its files are complete",
+        ) from error
+    return tokenizer
+
+
+@dataclass(slots=True)
+class Encoder:
+    """Encodes requests for one model.
+
+    Attributes:
+        chat_template: `auto` uses the template for generation when the model has one, and not for
+            likelihoods; `on` for both; `off` for neither.
+        max_length: longest sequence in tokens, prompt and answer together.
+        seed: base of the sampling seeds.
+        prefix: special tokens that the tokenizer puts in front of a text.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    settings: ModelSettings
+    chat_template: ChatTemplate = "auto"
+    max_length: int = 2048
+    seed: int = 0
+    prefix: TokenIds = field(init=False)
+
+    def __post_init__(self) -> None:
+        with_special = self._ids(["가"], special=True)[0]
+        bare = self._ids(["가"])[0]
+        # Only the front counts: an EOS that some tokenizers add behind would end the text.
+        place = next(
+            (
+                i
+                for i in range(len(with_special) - len(bare) + 1)
+                if with_special[i : i + len(bare)] == bare
+            ),
+            0,
+        )
+        self.prefix = with_special[:place]
+        if self.chat_template == "on" and not self.has_template:
+            raise ModelError(
+                "--chat-template on was asked for, but the model has no chat template",
+                hint="use --chat-template off, or auto",
+            )
+
+    @property
+    def has_template(self) -> bool:
+        return bool(self.tokenizer.chat_template)
+
+    @property
+    def template_hash(self) -> str | None:
+        """SHA-256 of the chat template, or None when the model has none."""
+        if not self.has_template:
+            return None
+        return hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
+
+    def uses_template(self, request: Request) -> bool:
+        """Whether this request goes through the chat template."""
+        if self.chat_template == "auto":
+            return self.has_template and isinstance(request, GenerateRequest)
+        return self.chat_template == "on"
+
+    def encode(self, requests: Sequence[Request]) -> list[EncodedRequest]:
+        """All requests as token ids, in order.
+
+        Raises:
+            DataError: a scored text is longer than the model's window.
+            ModelError: the chat template cannot take the messages.
+        """
+        likelihoods = [r for r in requests if isinstance(r, LoglikelihoodRequest)]
+        generations = [r for r in requests if isinstance(r, GenerateRequest)]
+        encoded: dict[int, EncodedRequest] = {}
+        for request, likelihood in zip(likelihoods, self._likelihoods(likelihoods), strict=True):
+            encoded[id(request)] = likelihood
+        for asked, generation in zip(generations, self._generations(generations), strict=True):
+            encoded[id(asked)] = generation
+        return [encoded[id(request)] for request in requests]
+
+    def chat_text(self, messages: Sequence[Message]) -> str:
+        """Messages as the model's chat template writes them, ready for the assistant's turn."""
+        from jinja2 import TemplateError
+
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        try:
+            text = self.tokenizer.apply_chat_template(
+                turns,
+                tokenize=False,
+                add_generation_prompt=True,
+                **self.settings.chat_template_arguments,
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the model's chat template refuses the messages: {error}",
+                hint="use --chat-template off, or --shots 0",
+            ) from error
+        return str(text)
+
+    def _likelihoods(self, requests: Sequence[LoglikelihoodRequest]) -> list[EncodedLoglikelihood]:
+        texts = [
+            self._pair_texts(request, index)
+            for request in requests
+            for index in range(len(request.pairs))
+        ]
+        contexts = self._ids([context for context, _, _ in texts])
+        wholes = self._ids([context + continuation for context, continuation, _ in texts])
+        encoded, position = [], 0
+        for request in requests:
+            pairs, truncated = [], 0
+            for _ in request.pairs:
+                prefix = () if texts[position][2] else self.prefix
+                pair = self._split(prefix, contexts[position], wholes[position])
+                pair, dropped = self._fitted(pair, request)
+                pairs.append(pair)
+                truncated += dropped
+                position += 1
+            key = _key("loglikelihood", *((p.context, p.continuation) for p in pairs))
+            encoded.append(EncodedLoglikelihood(key, request, tuple(pairs), truncated))
+        return encoded
+
+    def _pair_texts(self, request: LoglikelihoodRequest, index: int) -> tuple[str, str, bool]:
+        """Context, continuation, and whether the chat template wrote the context."""
+        pair = request.pairs[index]
+        if self.uses_template(request):
+            # The template ends with its own separator, so the reference drops the joining space.
+            return self.chat_text(request.messages[index]), pair.continuation.lstrip(" "), True
+        kept = pair.context.rstrip()
+        return kept, pair.context[len(kept) :] + pair.continuation, False
+
+    def _split(self, prefix: TokenIds, context: TokenIds, whole: TokenIds) -> EncodedPair:
+        """Splits the whole at the context's length; at least one token stays on either side."""
+        border = min(len(context), len(whole) - 1)
+        front = prefix + whole[:border]
+        if not front:
+            front = (self._first_token(),)
+        return EncodedPair(front, whole[border:])
+
+    def _first_token(self) -> int:
+        """What stands before a text when nothing does: BOS, or EOS for models without."""
+        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if isinstance(token, int):
+                return token
+        raise ModelError("the tokenizer has neither a BOS nor an EOS token to start a text with")
+
+    def _fitted(self, pair: EncodedPair, request: LoglikelihoodRequest) -> tuple[EncodedPair, int]:
+        """The pair cut on the left to the model's window, and how many tokens were dropped.
+
+        The last token is scored but never fed, so one more than the window fits.
+        """
+        room = self.max_length + 1 - len(pair.continuation)
+        if room < 1:
+            raise DataError(
+                f"sample '{request.sample_id}' of task '{request.task}' has a scored text of "
+                f"{len(pair.continuation)} tokens; the model's window is {self.max_length}",
+                hint="use a model with a longer window, or --max-length",
+            )
+        dropped = max(0, len(pair.context) - room)
+        return EncodedPair(pair.context[dropped:], pair.continuation), dropped
+
+    def _generations(self, requests: Sequence[GenerateRequest]) -> list[EncodedGenerate]:
+        texts = [
+            self.chat_text(r.messages) if self.uses_template(r) else r.prompt for r in requests
+        ]
+        all_ids = self._ids(texts)
+        encoded = []
+        for request, text, ids in zip(requests, texts, all_ids, strict=True):
+            templated = self.uses_template(request)
+            prompt = ids if templated else self.prefix + ids
+            if not prompt:
+                prompt = (self._first_token(),)
+            reasoning = self.settings.reasoning
+            # Where the window is small the thought gives way: prompt and answer need their tokens.
+            spare = max(0, self.max_length - request.max_tokens - len(prompt))
+            thinking = min(reasoning.max_tokens, spare) if templated and self._thinks() else 0
+            room = self.max_length - request.max_tokens - thinking
+            if room < 1:
+                raise DataError(
+                    f"task '{request.task}' asks for {request.max_tokens} new tokens; the model's "
+                    f"window is {self.max_length}",
+                    hint="use a model with a longer window, or lower the task's max_tokens",
+                )
+            dropped = max(0, len(prompt) - room)
+            prompt = prompt[dropped:]
+            sampling = (request.temperature, request.top_p) if request.temperature else ()
+            limits = (request.max_tokens, thinking, request.stop, sampling)
+            key = _key("generate", prompt, limits, self.seed if sampling else None)
+            encoded.append(
+                EncodedGenerate(
+                    key=key,
+                    request=request,
+                    prompt=prompt,
+                    truncated_tokens=dropped,
+                    starts_in_thought=templated and text.rstrip().endswith(reasoning.start),
+                    thinking_tokens=thinking,
+                    seed=int(_key(key, self.seed)[:8], 16),
+                )
+            )
+        return encoded
+
+    def _thinks(self) -> bool:
+        reasoning = self.settings.reasoning
+        if reasoning.enabled == "auto":
+            return reasoning.start in str(self.tokenizer.chat_template or "")
+        return bool(reasoning.enabled)
+
+    def _ids(self, texts: Sequence[str], *, special: bool = False) -> list[TokenIds]:
+        if not texts:
+            return []
+        unique = list(dict.fromkeys(texts))
+        found = self.tokenizer(unique, add_special_tokens=special)["input_ids"]
+        ids = {text: tuple(int(i) for i in row) for text, row in zip(unique, found, strict=True)}
+        return [ids[text] for text in texts]
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
