@@ -1,0 +1,91 @@
+"""`ko-eval list`: what there is to run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ko_eval.cli.boundary import boundary
+
+
+def list_(
+    what: Annotated[str, typer.Argument(help="tasks, suites, models or cards.")] = "tasks",
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """List the registered tasks, suites, model settings or published score cards."""
+    with boundary(debug=debug):
+        from rich.table import Table
+
+        from ko_eval.cli.choices import one_of
+        from ko_eval.cli.console import stdout_console
+
+        kind = one_of("list", what, ("tasks", "suites", "models", "cards"))
+        rows = {"tasks": _tasks, "suites": _suites, "models": _models, "cards": _cards}[kind]()
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for heading in rows[0]:
+            table.add_column(heading, overflow="fold")
+        for row in rows[1:]:
+            table.add_row(*row)
+        stdout_console().print(table)
+
+
+def _tasks() -> list[tuple[str, ...]]:
+    from ko_eval.tasks.registry import load_task, task_names
+
+    rows: list[tuple[str, ...]] = [("Task", "Title", "Category", "Asks", "Shots", "Metric", "Data")]
+    for name in task_names():
+        task = load_task(name)
+        sources = [
+            label
+            for label, there in (("bundled", task.data.bundled), ("hub", task.data.hub))
+            if there
+        ]
+        rows.append(
+            (
+                name,
+                task.title,
+                task.category,
+                task.request.value,
+                str(task.fewshot.count),
+                task.metric or "",
+                ", ".join(sources) or "path",
+            )
+        )
+    return rows
+
+
+def _suites() -> list[tuple[str, ...]]:
+    from ko_eval.tasks.registry import load_suite, suite_names
+
+    suites = [load_suite(name) for name in suite_names()]
+    return [
+        ("Suite", "Title", "Tasks"),
+        *((suite.name, suite.title, ", ".join(suite.tasks)) for suite in suites),
+    ]
+
+
+def _models() -> list[tuple[str, ...]]:
+    from ko_eval.engines.model_settings import all_settings
+
+    return [
+        ("Settings", "For models", "Thought", "Tokens for it"),
+        *(
+            (
+                name,
+                ", ".join([*s.match.model_type, *s.match.name]) or "all others",
+                f"{s.reasoning.start} … {s.reasoning.end}",
+                str(s.reasoning.max_tokens),
+            )
+            for name, s in all_settings().items()
+        ),
+    ]
+
+
+def _cards() -> list[tuple[str, ...]]:
+    from ko_eval.runs.cards import all_cards
+
+    return [
+        ("Card", "Model", "Average", "Source"),
+        *((name, c.model, f"{c.average:.2f}", c.source) for name, c in all_cards().items()),
+    ]

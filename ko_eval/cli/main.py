@@ -1,0 +1,47 @@
+"""The command `ko-eval`. Each command is a module of this package and imports what it needs
+when it is called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import typer
+
+import ko_eval
+from ko_eval.cli import list_command, run_command, score_command, show_command
+
+app = typer.Typer(
+    name="ko-eval",
+    help="How good is a language model in Korean? Evaluates it on the nine tasks of the Open "
+    "Ko-LLM Leaderboard Season 2, and on your own.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run_command.run)
+app.command("list")(list_command.list_)
+app.command("show")(show_command.show)
+app.command("score")(score_command.score)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(ko_eval.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

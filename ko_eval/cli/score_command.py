@@ -1,0 +1,85 @@
+"""`ko-eval score TASK --responses FILE`: judges responses made elsewhere; needs no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ko_eval.cli.boundary import boundary
+
+if TYPE_CHECKING:
+    from ko_eval.types import TaskResult
+
+
+def score(
+    task: Annotated[str, typer.Argument(help="A task's name or the path of its YAML file.")],
+    responses: Annotated[
+        Path,
+        typer.Option(
+            help='JSON Lines: {"id": …, "response": "…"} or {"id": …, "loglikelihoods": [..]}.'
+        ),
+    ],
+    data: Annotated[
+        str, typer.Option(help="The rows that were asked: bundled, hub, or a path.")
+    ] = "bundled",
+    variant: Annotated[str | None, typer.Option(help="A variant of the task.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    samples_out: Annotated[
+        Path | None, typer.Option(help="Write one JSON line per sample here.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Score responses made elsewhere."""
+    with boundary(debug=debug):
+        from ko_eval.runs.files import write_atomically
+        from ko_eval.runs.scoring import read_responses, sample_line, score_task
+        from ko_eval.tasks.prepare import prepare_samples
+        from ko_eval.tasks.registry import load_task
+
+        definition = load_task(task, variant=variant)
+        scorer, _, rendered = prepare_samples(definition, data, limit=limit)
+        samples = [item.sample for item in rendered]
+        given = read_responses(responses, samples)
+        result, scores = score_task(definition, scorer, samples, given)
+        if samples_out is not None:
+            lines = [sample_line(one) for one in scores]
+            write_atomically(samples_out, "".join(line + "\n" for line in lines))
+        if json_output:
+            typer.echo(_as_json(result))
+        else:
+            _print_table(result)
+
+
+def _as_json(result: TaskResult) -> str:
+    import json
+
+    from ko_eval.runs.scoring import metric_fields
+
+    content = {
+        "task": result.task,
+        "n": result.n,
+        "metrics": {name: metric_fields(metric) for name, metric in result.metrics.items()},
+        "outcomes": {outcome.value: count for outcome, count in result.outcomes.items()},
+    }
+    return json.dumps(content, ensure_ascii=False)
+
+
+def _print_table(result: TaskResult) -> None:
+    from rich.table import Table
+
+    from ko_eval.cli.console import stdout_console
+
+    table = Table(title=f"{result.title} (n = {result.n})", title_justify="left")
+    for heading in ("Metric", "Value", "Standard error", "95% interval"):
+        table.add_column(heading, justify="left" if heading == "Metric" else "right")
+    for name, metric in result.metrics.items():
+        interval = "–" if metric.low is None else f"[{metric.low:.4f}, {metric.high:.4f}]"
+        error = "–" if metric.stderr is None else f"{metric.stderr:.4f}"
+        table.add_row(name, f"{metric.value:.4f}", error, interval)
+    console = stdout_console()
+    console.print(table)
+    counts = ", ".join(f"{o.value} {count}" for o, count in result.outcomes.items() if count)
+    console.print(f"Outcomes: {counts}")

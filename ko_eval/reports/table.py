@@ -1,0 +1,75 @@
+"""The final table of a run: shown value, interval, n and outcomes per task, and the average."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from ko_eval.runs.result import RunResult, TaskReport, Value
+
+BUNDLED_NOTE = (
+    "Bundled data: original items written for ko-eval. These scores are not comparable with the "
+    "leaderboard, whose test sets are private."
+)
+HUB_NOTE = (
+    "Hub data: public equivalents. These scores are not comparable with the leaderboard, whose "
+    "test sets are private."
+)
+
+
+def result_table(result: RunResult) -> Table:
+    """Scores on the board's scale, with 95 % intervals."""
+    table = Table(title=_title(result), title_justify="left", header_style="bold")
+    table.add_column("Task")
+    table.add_column("Metric")
+    table.add_column("Score", justify="right")
+    table.add_column("95% interval", justify="right")
+    table.add_column("n", justify="right")
+    table.add_column("Outcomes")
+    for task in result.tasks:
+        table.add_row(
+            Text(task.title),
+            Text(task.metric),
+            f"{task.shown.value:.2f}",
+            interval(task.shown),
+            str(task.n),
+            outcomes(task),
+        )
+    if result.average is not None:
+        table.add_section()
+        label = "Average" if result.suite else f"Average of {len(result.tasks)}"
+        table.add_row(
+            Text(label, style="bold"),
+            "",
+            Text(f"{result.average.value:.2f}", style="bold"),
+            interval(result.average),
+            "",
+            "",
+        )
+    return table
+
+
+def interval(value: Value) -> str:
+    """`[12.34, 23.45]`, or a dash where one value has no interval."""
+    if value.low is None or value.high is None:
+        return "–"
+    return f"[{value.low:.2f}, {value.high:.2f}]"
+
+
+def outcomes(task: TaskReport) -> str:
+    """The outcomes that occurred: `ok 38, no_answer 2`."""
+    return ", ".join(f"{name} {count}" for name, count in task.outcomes.items() if count)
+
+
+def data_note(result: RunResult) -> str | None:
+    """One line on what the scores may not be compared with."""
+    labels = {task.data.label for task in result.tasks}
+    if "bundled" in labels:
+        return BUNDLED_NOTE
+    return HUB_NOTE if "hub" in labels else None
+
+
+def _title(result: RunResult) -> Text:
+    what = result.suite or "tasks"
+    limit = f", first {result.limit} rows per task" if result.limit is not None else ""
+    return Text(f"{result.model.name}: {what}, {result.data} data{limit}", style="bold")

@@ -1,0 +1,1 @@
+"""The one orchestration, the journal, and the result schema."""

@@ -1,0 +1,303 @@
+"""The one orchestration: plan, ask what is not in the journal, score, write the results.
+
+    outcome = evaluate(RunOptions(model="demo", suite="leaderboard2"))
+
+The run directory (DESIGN 4.2): `run.json` first, then the journal `responses/`, then what is
+derived from them: `samples/` and `results.json`. Running again asks only what is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import ko_eval
+from ko_eval.engines.base import (
+    Answer,
+    EncodedGenerate,
+    EncodedLoglikelihood,
+    EncodedRequest,
+    Engine,
+)
+from ko_eval.runs.files import held, safe_name, write_atomically
+from ko_eval.runs.journal import Entry, Journal
+from ko_eval.runs.plan import PlannedTask, RunOptions, RunPlan, plan_run
+from ko_eval.runs.provenance import environment, git_revision
+from ko_eval.runs.report import task_report, value
+from ko_eval.runs.result import ModelUsed, RunResult
+from ko_eval.runs.scoring import average, sample_line, score_task
+from ko_eval.types import (
+    FailedResponse,
+    GenerateResponse,
+    JsonValue,
+    LoglikelihoodResponse,
+    Metric,
+    Response,
+)
+
+
+class Reporter(Protocol):
+    """Is told how a run goes on; the command line draws it."""
+
+    def stage(self, text: str) -> None:
+        """A new step begins."""
+
+    def warning(self, text: str) -> None:
+        """Something the user should know; it is in the result as well."""
+
+    def task(self, name: str, done: int, total: int) -> None:
+        """A task begins or goes on, with so many requests already answered."""
+
+    def answered(self, name: str, tokens: int) -> None:
+        """One more request of a task is answered."""
+
+
+class SilentReporter:
+    """Reports nothing."""
+
+    def stage(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def task(self, name: str, done: int, total: int) -> None: ...
+
+    def answered(self, name: str, tokens: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """A finished run.
+
+    Attributes:
+        directory: where everything lies.
+        asked: requests that this call asked the model.
+        answered_before: requests that were in the journal already.
+    """
+
+    result: RunResult
+    directory: Path
+    asked: int
+    answered_before: int
+
+
+def evaluate(options: RunOptions, reporter: Reporter | None = None) -> RunOutcome:
+    """Runs an evaluation, or finishes one that was stopped.
+
+    Raises:
+        KoEvalError: the user must change something; every finished response is on disk.
+    """
+    reporter = reporter or SilentReporter()
+    reporter.stage("reading tasks and data")
+    plan = plan_run(options)
+    directory = run_directory(plan)
+    with held(directory):
+        started = _record_start(plan, directory)
+        reporter.stage(f"run directory: {directory}")
+        session = _Session(plan, directory, reporter)
+        session.ask()
+        reporter.stage("scoring")
+        result = session.write_results(started)
+    return RunOutcome(result, directory, session.asked, session.answered_before)
+
+
+def run_directory(plan: RunPlan) -> Path:
+    """Where a plan's run lies."""
+    options = plan.options
+    suite = options.suite if plan.suite is None else plan.suite.name
+    what = suite or "+".join(task.name for task in plan.tasks)
+    data = options.data if options.data in ("bundled", "hub") else Path(options.data).stem
+    name = f"{safe_name(what)[:80]}-{safe_name(data)[:40]}-{plan.fingerprint}"
+    return options.out / safe_name(plan.folder.name) / name
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What `run.json` says of the run's beginning; read back when it goes on."""
+
+    created: str
+    environment: dict[str, str]
+    git_revision: str | None
+
+
+def _record_start(plan: RunPlan, directory: Path) -> _Start:
+    path = directory / "run.json"
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return _Start(found["created"], found["environment"], found["git_revision"])
+        except (ValueError, KeyError, TypeError):
+            # It holds nothing that cannot be written again.
+            pass
+    start = _Start(datetime.now(UTC).isoformat(timespec="seconds"), environment(), git_revision())
+    asked = dataclasses.asdict(plan.options)
+    content = {
+        **dataclasses.asdict(start),
+        "ko_eval": ko_eval.__version__,
+        "fingerprint": plan.fingerprint,
+        "layers": plan.layers,
+        "options": asked,
+    }
+    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n")
+    return start
+
+
+class _Session:
+    """One call's work on a run directory: asks what is missing, then scores everything."""
+
+    def __init__(self, plan: RunPlan, directory: Path, reporter: Reporter) -> None:
+        self.plan = plan
+        self.directory = directory
+        self.reporter = reporter
+        self.asked = 0
+        self.answered_before = 0
+        self.entries: dict[str, dict[str, Entry]] = {}
+        self.warnings: list[str] = []
+        self._engine: Engine | None = None
+
+    def ask(self) -> None:
+        """Asks every request that the journal does not hold."""
+        for task in self.plan.tasks:
+            path = self.directory / "responses" / f"{safe_name(task.name)}.jsonl"
+            with Journal(path) as journal:
+                if journal.damaged:
+                    self._warn(
+                        f"{task.name}: {len(journal.damaged)} damaged journal lines are asked "
+                        f"again (first: line {journal.damaged[0]} of {path.name})"
+                    )
+                self.entries[task.name] = self._complete(task, journal)
+
+    def _complete(self, task: PlannedTask, journal: Journal) -> dict[str, Entry]:
+        wanted = {request.key: request for request in task.encoded}
+        missing = [request for key, request in wanted.items() if key not in journal.entries]
+        self.answered_before += len(wanted) - len(missing)
+        self.reporter.task(task.name, len(wanted) - len(missing), len(wanted))
+        finished = dict(journal.entries)
+        for answer in self._answers(missing):
+            entry = Entry(answer.key, answer.response, answer.seconds)
+            journal.append(entry)
+            finished[answer.key] = entry
+            self.asked += 1
+            self.reporter.answered(task.name, _tokens(answer.response))
+        return {key: finished[key] for key in wanted}
+
+    def _answers(self, missing: Sequence[EncodedRequest]) -> Iterator[Answer]:
+        if not missing:
+            return
+        engine = self._loaded_engine()
+        likelihoods = [r for r in missing if isinstance(r, EncodedLoglikelihood)]
+        generations = [r for r in missing if isinstance(r, EncodedGenerate)]
+        if likelihoods:
+            yield from engine.loglikelihood(likelihoods)
+        if generations:
+            yield from engine.generate(generations)
+
+    def _loaded_engine(self) -> Engine:
+        if self._engine is None:
+            # Imported here: a run whose responses are all on disk needs no model.
+            from ko_eval.engines.transformers_engine import TransformersEngine
+
+            self.reporter.stage(f"loading {self.plan.folder.name}")
+            options = self.plan.options
+            self._engine = TransformersEngine(
+                self.plan.folder,
+                self.plan.tokenizer,
+                self.plan.settings,
+                options.load,
+                batch_tokens=options.batch_tokens,
+                batch_rows=options.batch_rows,
+            )
+            conditions = self._engine.capabilities.conditions
+            write_atomically(self._conditions_path, json.dumps(conditions, indent=2) + "\n")
+        return self._engine
+
+    @property
+    def _conditions_path(self) -> Path:
+        return self.directory / "conditions.json"
+
+    def write_results(self, start: _Start) -> RunResult:
+        """Scores all responses; writes the per-sample files and `results.json`."""
+        shown: list[Metric] = []
+        reports = []
+        for task in self.plan.tasks:
+            entries = self.entries[task.name]
+            by_sample = {
+                sample.id: entries[request.key]
+                for sample, request in zip(task.prepared.samples, task.encoded, strict=True)
+            }
+            responses: dict[str, Response] = {name: e.response for name, e in by_sample.items()}
+            result, scores = score_task(
+                task.prepared.definition, task.prepared.scorer, task.prepared.samples, responses
+            )
+            lines = [sample_line(score, key=by_sample[score.id].key) for score in scores]
+            write_atomically(
+                self.directory / "samples" / f"{safe_name(task.name)}.jsonl",
+                "".join(line + "\n" for line in lines),
+            )
+            report = task_report(task, result, entries.values())
+            if report.truncated:
+                self._warn(
+                    f"{task.name}: {report.truncated} of {report.n} contexts were longer than the "
+                    f"model's window of {self.plan.encoder.max_length} tokens and were cut on the "
+                    "left"
+                )
+            shown.append(result.shown)
+            reports.append(report)
+        content = RunResult(
+            ko_eval=ko_eval.__version__,
+            git_revision=start.git_revision,
+            created=start.created,
+            model=self._model_used(),
+            suite=self.plan.suite.name if self.plan.suite else None,
+            suite_protocol=self.plan.suite.protocol if self.plan.suite else {},
+            data=self.plan.options.data,
+            limit=self.plan.options.limit,
+            seed=self.plan.options.seed,
+            fingerprint=self.plan.fingerprint,
+            layers=self.plan.layers,
+            conditions=self._conditions(),
+            environment=start.environment,
+            average=value(average(shown)),
+            tasks=reports,
+            warnings=self.warnings,
+        )
+        write_atomically(self.directory / "results.json", content.model_dump_json(indent=2) + "\n")
+        return content
+
+    def _model_used(self) -> ModelUsed:
+        folder = self.plan.folder
+        return ModelUsed(
+            name=folder.name,
+            type=folder.model_type,
+            revision=folder.revision,
+            sha256=str(self.plan.layers["model"]),
+            adapter=self.plan.options.load.adapter,
+            template_sha256=self.plan.encoder.template_hash,
+            max_length=self.plan.encoder.max_length,
+        )
+
+    def _conditions(self) -> dict[str, JsonValue]:
+        try:
+            found = json.loads(self._conditions_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return dict(found)
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.reporter.warning(text)
+
+
+def _tokens(response: Response) -> int:
+    """Tokens that went through the model for a response."""
+    match response:
+        case LoglikelihoodResponse():
+            return response.context_tokens + sum(response.token_counts)
+        case GenerateResponse():
+            return response.prompt_tokens + response.completion_tokens
+        case FailedResponse():
+            return 0

@@ -1,0 +1,230 @@
+"""What a run will do, settled before a model is loaded: tasks, requests, token ids, fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ko_eval.engines.base import EncodedRequest
+from ko_eval.engines.encoding import ChatTemplate, Encoder, load_tokenizer
+from ko_eval.engines.model_folder import ModelFolder, content_fingerprint, resolve_model
+from ko_eval.engines.model_settings import ModelSettings, settings_for
+from ko_eval.engines.transformers_loading import (
+    LoadOptions,
+    check_options,
+    pick_device,
+    pick_dtype,
+)
+from ko_eval.errors import TaskError, UsageError, near_miss
+from ko_eval.tasks.definition import SuiteDefinition, TaskDefinition
+from ko_eval.tasks.prepare import PreparedTask, prepare_task
+from ko_eval.tasks.registry import load_suite, load_task
+from ko_eval.types import JsonValue
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Where a configuration names no window, this one is safe for every model in use.
+_DEFAULT_WINDOW = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the user asked for.
+
+    Attributes:
+        suite, tasks: exactly one is given; tasks are names or YAML paths.
+        variant: taken by every task that has it.
+        data: `bundled`, `hub`, or a path.
+        limit: first rows of each task; None for all.
+        shots: few-shot examples of every task; None for each task's own count.
+        max_length: the window in tokens; None for the model's own.
+        batch_tokens, batch_rows: sizes of likelihood and generation batches; None picks them.
+    """
+
+    model: str
+    suite: str | None = None
+    tasks: tuple[str, ...] = ()
+    variant: str | None = None
+    data: str = "bundled"
+    limit: int | None = None
+    shots: int | None = None
+    chat_template: ChatTemplate = "auto"
+    load: LoadOptions = field(default_factory=LoadOptions)
+    revision: str | None = None
+    max_length: int | None = None
+    seed: int = 0
+    batch_tokens: int | None = None
+    batch_rows: int | None = None
+    out: Path = Path("results")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTask:
+    """A task with its requests as token ids, in the order of its samples."""
+
+    prepared: PreparedTask
+    variant: str | None
+    encoded: tuple[EncodedRequest, ...]
+    uses_template: bool
+
+    @property
+    def name(self) -> str:
+        return self.prepared.definition.name
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """Everything that is fixed before the first request.
+
+    Attributes:
+        layers: hashes of what determines the responses, from the model to each task's prompts.
+        fingerprint: names the run directory; equal plans have equal fingerprints.
+    """
+
+    options: RunOptions
+    suite: SuiteDefinition | None
+    tasks: tuple[PlannedTask, ...]
+    folder: ModelFolder
+    tokenizer: PreTrainedTokenizerBase
+    settings: ModelSettings
+    encoder: Encoder
+    layers: dict[str, JsonValue]
+    fingerprint: str
+
+
+def load_tasks(
+    options: RunOptions,
+) -> tuple[SuiteDefinition | None, list[tuple[TaskDefinition, str | None]]]:
+    """The asked tasks, each with the variant it takes.
+
+    Raises:
+        TaskError, UsageError: a name is unknown, a definition is wrong, or a task is named twice.
+    """
+    suite = load_suite(options.suite) if options.suite else None
+    names = list(suite.tasks) if suite else list(options.tasks)
+    if not names:
+        raise UsageError("no task was given", hint="name a suite (--suite) or tasks (--tasks a,b)")
+    tasks: list[tuple[TaskDefinition, str | None]] = []
+    variants: set[str] = set()
+    for name in names:
+        changes = suite.overrides.get(name, {}) if suite else {}
+        plain = load_task(name, overrides=changes)
+        variants.update(plain.variants)
+        if options.variant in plain.variants:
+            chosen = load_task(name, variant=options.variant, overrides=changes)
+            tasks.append((chosen, options.variant))
+        else:
+            tasks.append((plain, None))
+    if options.variant is not None and options.variant not in variants:
+        raise TaskError(
+            f"none of the tasks has a variant '{options.variant}'",
+            hint=near_miss(options.variant, variants) if variants else "they have no variants",
+        )
+    twice = {task.name for task, _ in tasks if [t.name for t, _ in tasks].count(task.name) > 1}
+    if twice:
+        raise UsageError(f"task '{sorted(twice)[0]}' was given twice", hint="name each task once")
+    return suite, tasks
+
+
+def plan_run(options: RunOptions) -> RunPlan:
+    """Checks everything that can be wrong, and encodes all requests; loads no weights.
+
+    Raises:
+        KoEvalError: something must be changed; nothing was written and nothing was asked.
+    """
+    suite, definitions = load_tasks(options)
+    check_options(options.load)
+    folder = resolve_model(
+        options.model,
+        revision=options.revision,
+        trust_remote_code=options.load.trust_remote_code,
+        allow_pickle=options.load.allow_pickle,
+    )
+    prepared = [
+        (prepare_task(task, options.data, shots=options.shots, limit=options.limit), variant)
+        for task, variant in definitions
+    ]
+    settings = settings_for(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=options.load.trust_remote_code)
+    encoder = Encoder(
+        tokenizer,
+        settings,
+        chat_template=options.chat_template,
+        max_length=window(folder, options.max_length),
+        seed=options.seed,
+    )
+    planned = tuple(_planned(item, variant, encoder) for item, variant in prepared)
+    layers = _layers(options, folder, encoder, planned)
+    return RunPlan(
+        options=options,
+        suite=suite,
+        tasks=planned,
+        folder=folder,
+        tokenizer=tokenizer,
+        settings=settings,
+        encoder=encoder,
+        layers=layers,
+        fingerprint=digest(layers)[:12],
+    )
+
+
+def window(folder: ModelFolder, asked: int | None) -> int:
+    """The longest sequence in tokens: as asked, but never longer than the model allows.
+
+    Raises:
+        UsageError: more was asked than the configuration allows.
+    """
+    own = folder.max_length
+    if asked is not None and own is not None and asked > own:
+        raise UsageError(
+            f"--max-length {asked} is longer than the model's window of {own} tokens",
+            hint=f"use --max-length {own} or less",
+        )
+    return asked or own or _DEFAULT_WINDOW
+
+
+def digest(value: JsonValue) -> str:
+    """SHA-256 of a value as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _planned(prepared: PreparedTask, variant: str | None, encoder: Encoder) -> PlannedTask:
+    encoded = encoder.encode(prepared.requests)
+    uses_template = encoder.uses_template(prepared.requests[0])
+    return PlannedTask(prepared, variant, tuple(encoded), uses_template)
+
+
+def _layers(
+    options: RunOptions, folder: ModelFolder, encoder: Encoder, tasks: Sequence[PlannedTask]
+) -> dict[str, JsonValue]:
+    device = pick_device(options.load.device)
+    dtype = pick_dtype(options.load.dtype, folder.config, device)
+    adapter = options.load.adapter
+    per_task: dict[str, JsonValue] = {
+        task.name: {
+            "definition": task.prepared.definition_hash(),
+            "data": task.prepared.rows.sha256,
+            "fewshot": task.prepared.fewshot.sha256 if task.prepared.fewshot else None,
+            "prompts": task.prepared.prompts_hash(),
+            "tokens": digest([request.key for request in task.encoded]),
+        }
+        for task in tasks
+    }
+    return {
+        "model": content_fingerprint(folder.path),
+        "adapter": content_fingerprint(Path(adapter)) if adapter else None,
+        "engine": {"name": "transformers", "dtype": str(dtype).removeprefix("torch.")},
+        "encoding": {
+            "chat_template": options.chat_template,
+            "template": encoder.template_hash,
+            "max_length": encoder.max_length,
+            "seed": options.seed,
+        },
+        "tasks": per_task,
+    }

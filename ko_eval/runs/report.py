@@ -1,0 +1,74 @@
+"""One task's part of the result: scores, data, tokens and time, from its plan and its responses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ko_eval.runs.journal import Entry
+from ko_eval.runs.plan import PlannedTask
+from ko_eval.runs.result import DataUsed, TaskReport, Tokens, Value
+from ko_eval.tasks.sources import Rows
+from ko_eval.types import GenerateResponse, LoglikelihoodResponse, Metric, TaskResult
+
+
+def task_report(task: PlannedTask, result: TaskResult, entries: Collection[Entry]) -> TaskReport:
+    """The report of a finished task.
+
+    Args:
+        entries: its journal entries, one per distinct request.
+    """
+    definition = task.prepared.definition
+    return TaskReport(
+        name=result.task,
+        title=result.title,
+        board_key=definition.board_key,
+        category=definition.category,
+        variant=task.variant,
+        metric=result.metric,
+        shown=value(result.shown),
+        metrics={name: value(metric) for name, metric in result.metrics.items()},
+        n=result.n,
+        outcomes={outcome.value: count for outcome, count in result.outcomes.items()},
+        shots=task.prepared.shots,
+        chat_template=task.uses_template,
+        data=_data_used(task.prepared.rows),
+        fewshot=_data_used(task.prepared.fewshot) if task.prepared.fewshot else None,
+        truncated=sum(1 for request in task.encoded if request.truncated_tokens),
+        tokens=_tokens(entries),
+        seconds=round(sum(entry.seconds for entry in entries), 3),
+        protocol=dict(definition.protocol),
+        notes=list(definition.notes),
+    )
+
+
+def value(metric: Metric) -> Value:
+    """A metric as the result schema holds it."""
+    return Value(
+        value=metric.value,
+        stderr=metric.stderr,
+        low=metric.low,
+        high=metric.high,
+        n=metric.n,
+    )
+
+
+def _data_used(rows: Rows) -> DataUsed:
+    return DataUsed(
+        label=rows.label, source=rows.source, sha256=rows.sha256, revision=rows.revision
+    )
+
+
+def _tokens(entries: Collection[Entry]) -> Tokens:
+    prompt = completion = thinking = 0
+    for entry in entries:
+        match entry.response:
+            case LoglikelihoodResponse() as scored:
+                prompt += scored.context_tokens
+                completion += sum(scored.token_counts)
+            case GenerateResponse() as generated:
+                prompt += generated.prompt_tokens
+                completion += generated.completion_tokens
+                thinking += generated.thinking_tokens
+            case _:
+                pass
+    return Tokens(prompt=prompt, completion=completion, thinking=thinking)

@@ -1,0 +1,109 @@
+"""The result schema: what `results.json` holds. Published as `docs/results.schema.json`.
+
+Fields are only ever added within a major `schema_version`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ko_eval.tasks.definition import Fact
+
+SCHEMA_VERSION = "1.0"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Value(_Part):
+    """A value with its uncertainty."""
+
+    value: float
+    stderr: float | None = Field(description="standard error; null when n < 2")
+    low: float | None = Field(description="lower end of the 95 % interval")
+    high: float | None = Field(description="upper end of the 95 % interval")
+    n: int
+
+
+class DataUsed(_Part):
+    """The rows that were evaluated, or that the few-shot examples came from."""
+
+    label: Literal["bundled", "hub", "private"]
+    source: str
+    sha256: str = Field(description="of the rows' content in order")
+    revision: str | None = Field(description="commit on the hub")
+
+
+class Tokens(_Part):
+    """Tokens of all requests of a task."""
+
+    prompt: int = Field(description="fed before what was scored or generated")
+    completion: int = Field(description="scored or generated, thinking included")
+    thinking: int
+
+
+class TaskReport(_Part):
+    """One task."""
+
+    name: str
+    title: str
+    board_key: str | None
+    category: str
+    variant: str | None
+    metric: str = Field(description="the leading metric")
+    shown: Value = Field(description="the leading metric on the board's scale")
+    metrics: dict[str, Value]
+    n: int
+    outcomes: dict[str, int] = Field(description="sum to n")
+    shots: int
+    chat_template: bool
+    data: DataUsed
+    fewshot: DataUsed | None
+    truncated: int = Field(description="requests whose context was cut on the left")
+    tokens: Tokens
+    seconds: float = Field(description="time of the engine, all sessions of the run together")
+    protocol: dict[str, Fact]
+    notes: list[str]
+
+
+class ModelUsed(_Part):
+    """The model."""
+
+    name: str
+    type: str
+    revision: str | None
+    sha256: str = Field(description="configuration, tokenizer, and probes of the weights")
+    adapter: str | None
+    template_sha256: str | None
+    max_length: int
+
+
+class RunResult(_Part):
+    """A finished run."""
+
+    schema_version: str = SCHEMA_VERSION
+    ko_eval: str
+    git_revision: str | None
+    created: str
+    model: ModelUsed
+    suite: str | None
+    suite_protocol: dict[str, Fact]
+    data: str
+    limit: int | None
+    seed: int
+    fingerprint: str
+    layers: Mapping[str, object] = Field(description="hashes of what the fingerprint covers")
+    conditions: Mapping[str, object] = Field(description="engine, device, dtype and the like")
+    environment: dict[str, str] = Field(description="versions at the time of asking")
+    average: Value | None = Field(description="plain mean of the shown values")
+    tasks: list[TaskReport]
+    warnings: list[str]
+
+    @property
+    def failed(self) -> int:
+        """Samples that the engine could not answer."""
+        return sum(task.outcomes.get("failed", 0) for task in self.tasks)
