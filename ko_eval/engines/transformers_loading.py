@@ -106,8 +106,11 @@ def load_model(folder: ModelFolder, options: LoadOptions) -> PreTrainedModel:
         ModelError: its weights are missing, damaged or of another shape.
         UsageError: the device does not exist.
     """
+    import pickle
+
     import torch
     import transformers
+    from safetensors import SafetensorError
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -123,14 +126,19 @@ def load_model(folder: ModelFolder, options: LoadOptions) -> PreTrainedModel:
             use_safetensors=None if options.allow_pickle else True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (
+        *(OSError, ValueError, KeyError, RuntimeError, ImportError, EOFError),
+        *(SafetensorError, pickle.UnpicklingError),
+    ) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise ModelError(
                 "the model does not fit into the GPU's memory",
                 hint="use --dtype bfloat16, --device-map auto, or --device cpu",
             ) from error
         raise ModelError(
-            f"the model cannot be loaded: {_first_line(error)}", where=str(folder.path)
+            f"the model cannot be loaded: {_first_line(error)}",
+            where=str(folder.path),
+            hint="is the download complete? transformers must know its architecture, too",
         ) from error
     _check_complete(info, folder)
     if options.adapter is not None:

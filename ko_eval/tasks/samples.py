@@ -178,14 +178,17 @@ def _generation(task: TaskDefinition, fields: Mapping[str, JsonValue], row: Row)
 def _likelihood(
     task: TaskDefinition, fields: Mapping[str, JsonValue], right: int | None, row: Row
 ) -> RenderedSample:
-    place = f"task '{task.name}' ({row.where})"
+
+    def place(field: str) -> str:
+        return f"task '{task.name}', field '{field}' ({row.where})"
+
     if task.contexts is not None:
-        contexts = tuple(render(text, fields, where=place) for text in task.contexts)
-        after = render(task.continuation or "", fields, where=place)
+        contexts = tuple(render(text, fields, where=place("contexts")) for text in task.contexts)
+        after = render(task.continuation or "", fields, where=place("continuation"))
         choices, continuations = contexts, (after,) * len(contexts)
     else:
-        prompt = render(task.prompt, fields, where=place)
-        choices = continuations = _choices(task, fields, place)
+        prompt = render(task.prompt, fields, where=place("prompt"))
+        choices = continuations = _choices(task, fields, place("choices"))
         contexts = (prompt,)
     if any(not text for text in continuations):
         raise DataError("a scored text is empty", where=row.where, hint="look at the row's choices")

@@ -1,0 +1,61 @@
+"""Fixtures: tiny real models, made in a second or two, and a command line that is really run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+# Before torch is imported: a tiny model is quickest on one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+from tiny_model import make_tiny_llama
+
+# A plain template in the manner of ChatML.
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama with a Korean byte-level tokenizer and no chat template."""
+    return make_tiny_llama(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a chat template."""
+    return make_tiny_llama(
+        tmp_path_factory.mktemp("models") / "tiny-chat", chat_template=CHAT_TEMPLATE
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_bos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a tokenizer that puts BOS in front of every text."""
+    return make_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-bos", add_bos=True)
+
+
+@pytest.fixture
+def ko_eval(tmp_path: Path) -> Command:
+    """Runs the command line in an empty folder, as a user would."""
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "KO_EVAL_CACHE": str(tmp_path / "cache"),
+        }
+        command = [sys.executable, "-m", "ko_eval.cli.main", *map(str, arguments)]
+        return subprocess.run(  # type: ignore[call-overload, no-any-return]
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, **options
+        )
+
+    return run

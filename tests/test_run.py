@@ -1,0 +1,255 @@
+"""A whole run with a tiny real model: results, resuming, and a process that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ko_eval.engines.transformers_loading import LoadOptions
+from ko_eval.errors import UsageError
+from ko_eval.runs.cards import all_cards
+from ko_eval.runs.evaluate import RunOutcome, evaluate
+from ko_eval.runs.plan import RunOptions, plan_run
+from ko_eval.runs.result import RunResult
+from ko_eval.runs.scoring import average
+from ko_eval.types import Metric
+
+NINE = (
+    "ko_gpqa",
+    "ko_winogrande",
+    "ko_gsm8k",
+    "ko_eqbench",
+    "ko_ifeval",
+    "kornat_knowledge",
+    "kornat_social_value",
+    "ko_harmlessness",
+    "ko_helpfulness",
+)
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The nine tasks with short answers, since the tiny model never stops by itself."""
+    path = tmp_path_factory.mktemp("suite") / "short.yaml"
+    short = {name: {"max_tokens": 16} for name in ("ko_gsm8k", "ko_eqbench", "ko_ifeval")}
+    content = {"name": "short", "tasks": list(NINE), "overrides": short}
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def options(model: Path, suite: Path, out: Path, **more: Any) -> RunOptions:
+    fields: dict[str, Any] = {
+        "limit": 6,
+        "load": LoadOptions(dtype="float32", device="cpu"),
+        **more,
+    }
+    return RunOptions(model=str(model), suite=str(suite), out=out, **fields)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: Path, suite: Path, tmp_path_factory: pytest.TempPathFactory) -> RunOutcome:
+    return evaluate(options(tiny, suite, tmp_path_factory.mktemp("out")))
+
+
+def scores(result: RunResult) -> dict[str, Any]:
+    """What must not depend on when and how often a run was stopped: everything but time."""
+    content = result.model_dump(mode="json")
+    content["created"] = None
+    for task in content["tasks"]:
+        task["seconds"] = None
+    return content
+
+
+def test_nine_scores_and_their_plain_mean(finished: RunOutcome) -> None:
+    result = finished.result
+    assert [task.name for task in result.tasks] == list(NINE)
+    assert result.average is not None
+    shown = [task.shown.value for task in result.tasks]
+    assert result.average.value == pytest.approx(sum(shown) / 9, abs=1e-12)
+    for task in result.tasks:
+        assert task.n == sum(task.outcomes.values()) == 6
+        assert task.data.label == "bundled"
+        assert task.tokens.prompt > 0
+        assert task.tokens.completion > 0
+    assert finished.asked == 9 * 6
+
+
+def test_the_run_directory_is_as_designed(finished: RunOutcome) -> None:
+    directory = finished.directory
+    assert directory.name == f"short-bundled-{finished.result.fingerprint}"
+    run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    assert run["fingerprint"] == finished.result.fingerprint
+    assert run["environment"]["torch"]
+    for name in NINE:
+        assert len((directory / "responses" / f"{name}.jsonl").read_bytes().splitlines()) == 6
+        lines = (directory / "samples" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [set(json.loads(line)) >= {"id", "metrics", "outcome"} for line in lines] == [
+            True
+        ] * 6
+    stored = RunResult.model_validate_json((directory / "results.json").read_bytes())
+    assert stored == finished.result
+    assert not list(directory.rglob("*.tmp"))
+
+
+def test_the_result_carries_its_provenance(finished: RunOutcome) -> None:
+    result = finished.result
+    assert result.conditions["dtype"] == "float32"
+    assert result.model.template_sha256 is None
+    assert result.environment["transformers"]
+    gpqa = result.tasks[0]
+    assert gpqa.protocol["shots"].status == "known"
+    assert len(gpqa.data.sha256) == 64
+    assert result.tasks[1].fewshot is not None
+
+
+def test_a_second_run_asks_nothing_and_loads_no_model(
+    tiny: Path, suite: Path, finished: RunOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (finished.directory / "results.json").read_bytes()
+    monkeypatch.setitem(sys.modules, "ko_eval.engines.transformers_engine", None)
+    again = evaluate(options(tiny, suite, finished.directory.parents[1]))
+    assert (again.asked, again.answered_before) == (0, 54)
+    assert again.directory == finished.directory
+    assert (again.directory / "results.json").read_bytes() == before
+
+
+def test_a_damaged_line_is_asked_again_with_the_same_result(
+    tiny: Path, suite: Path, tmp_path: Path, finished: RunOutcome
+) -> None:
+    first = evaluate(options(tiny, suite, tmp_path))
+    journal = first.directory / "responses" / "ko_gpqa.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b"0", b"1", 3)
+    journal.write_bytes(b"".join(lines))
+    second = evaluate(options(tiny, suite, tmp_path))
+    assert second.asked == 1
+    assert "damaged" in second.result.warnings[0]
+    same = scores(second.result) | {"warnings": []}
+    assert same == scores(finished.result)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"limit": 5}, {"shots": 1, "limit": 3}, {"max_length": 1900}, {"seed": 1}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_the_responses_changes_the_fingerprint(
+    tiny: Path, suite: Path, finished: RunOutcome, change: dict[str, Any]
+) -> None:
+    plan = plan_run(options(tiny, suite, Path("unused"), **change))
+    assert plan.fingerprint != finished.result.fingerprint
+
+
+def test_other_weights_change_the_fingerprint(
+    tiny: Path, suite: Path, finished: RunOutcome, tmp_path: Path
+) -> None:
+    from tiny_model import make_tiny_llama
+
+    other = make_tiny_llama(tmp_path / tiny.name, seed=1)
+    plan = plan_run(options(other, suite, Path("unused")))
+    assert plan.layers["model"] != finished.result.layers["model"]
+    assert plan.layers["tasks"] == finished.result.layers["tasks"]
+
+
+def test_a_cut_context_is_counted_in_the_result(tiny: Path, tmp_path: Path) -> None:
+    outcome = evaluate(
+        RunOptions(model=str(tiny), tasks=("ko_winogrande",), limit=2, max_length=64, out=tmp_path)
+    )
+    assert outcome.result.tasks[0].truncated == 2
+    assert "cut on the left" in outcome.result.warnings[0]
+
+
+def test_a_variant_is_taken_and_recorded(tiny: Path, tmp_path: Path) -> None:
+    plain, joint = (
+        evaluate(
+            RunOptions(
+                model=str(tiny), tasks=("ko_winogrande",), limit=2, variant=variant, out=tmp_path
+            )
+        )
+        for variant in (None, "option_and_rest")
+    )
+    assert joint.result.tasks[0].variant == "option_and_rest"
+    assert "acc_norm" in joint.result.tasks[0].metrics
+    assert plain.directory != joint.directory
+
+
+def test_one_task_twice_is_refused(tiny: Path) -> None:
+    with pytest.raises(UsageError, match="given twice"):
+        plan_run(RunOptions(model=str(tiny), tasks=("ko_gpqa", "ko_gpqa")))
+
+
+def test_the_boards_first_row_averages_to_its_published_value() -> None:
+    card = all_cards()["leaderboard2-linkbricks-gemma-2-27b"]
+    shown = [Metric(card.scores[name], None, None, None, 1) for name in NINE]
+    assert round(average(shown).value, 2) == card.average == 51.37
+
+
+def _command(model: Path, suite: Path, out: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "ko_eval.cli.main", "run", str(model), "--suite", str(suite)),
+        *("--out", str(out), "--dtype", "float32", "--device", "cpu"),
+        *("--batch-tokens", "600", "--batch-rows", "2", "--limit", "6"),
+    ]
+
+
+def _journal_lines(out: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in out.rglob("responses/*.jsonl"))
+
+
+@pytest.mark.parametrize("after", [1, 30])
+def test_killed_in_the_middle_and_run_again_the_results_are_the_same(
+    tiny: Path, suite: Path, finished: RunOutcome, tmp_path: Path, after: int
+) -> None:
+    command = _command(tiny, suite, tmp_path)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while _journal_lines(tmp_path) < after and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    done_before = _journal_lines(tmp_path)
+    assert after <= done_before < 54
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"Asked the model {54 - done_before} requests; {done_before} answered" in again.stdout
+    # No finished request was asked again: every line is another request.
+    assert _journal_lines(tmp_path) == 54
+    path = next(tmp_path.rglob("results.json"))
+    result = RunResult.model_validate_json(path.read_bytes())
+    assert _rounded(scores(result)) == _rounded(scores(finished.result))
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to nine places: the batches of the two runs differ."""
+    if isinstance(value, float):
+        return round(value, 9)
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_with_the_command_to_go_on(
+    tiny: Path, suite: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    command = _command(tiny, suite, tmp_path)
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ}
+    ) as process:
+        deadline = time.monotonic() + 120
+        while _journal_lines(tmp_path) < 1 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(sent)
+        assert process.stderr is not None
+        message = process.stderr.read()
+    assert process.returncode == code
+    assert "every finished response is kept" in message
+    assert f"to go on: ko-eval run {tiny}" in message
+    assert "Traceback" not in message
