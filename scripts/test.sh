@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Sets everything up and runs the fast tests. No GPU, no model hub.
+#
+#   scripts/test.sh [options of pytest]
+set -euo pipefail
+source "$(dirname "$0")/setup.sh"
+
+setup test
+HF_HUB_OFFLINE=1 "$venv/bin/python" -m pytest -m "not slow" "$@"
