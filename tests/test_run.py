@@ -88,7 +88,8 @@ def test_the_run_directory_is_as_designed(finished: RunOutcome) -> None:
     assert directory.name == f"short-bundled-{finished.result.fingerprint}"
     run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
     assert run["fingerprint"] == finished.result.fingerprint
-    assert run["environment"]["torch"]
+    assert run["sessions"][0]["environment"]["torch"]
+    assert run["sessions"][0]["conditions"]["device"] == "cpu"
     for name in NINE:
         assert len((directory / "responses" / f"{name}.jsonl").read_bytes().splitlines()) == 6
         lines = (directory / "samples" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
@@ -147,6 +148,20 @@ def test_what_changes_the_responses_changes_the_fingerprint(
 ) -> None:
     plan = plan_run(options(tiny, suite, Path("unused"), **change))
     assert plan.fingerprint != finished.result.fingerprint
+
+
+def test_sessions_that_differ_are_named_in_the_result(
+    tiny: Path, suite: Path, tmp_path: Path
+) -> None:
+    first = evaluate(options(tiny, suite, tmp_path))
+    record = first.directory / "run.json"
+    content = json.loads(record.read_text(encoding="utf-8"))
+    content["sessions"][0]["environment"]["torch"] = "1.0"
+    record.write_text(json.dumps(content), encoding="utf-8")
+    (first.directory / "responses" / "ko_gpqa.jsonl").unlink()
+    second = evaluate(options(tiny, suite, tmp_path))
+    assert second.asked == 6
+    assert "2 sessions that differ in torch" in second.result.warnings[0]
 
 
 def test_other_weights_change_the_fingerprint(

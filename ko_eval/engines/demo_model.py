@@ -6,7 +6,9 @@ plain bfloat16 folder in the cache, and from then on loaded like any local model
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import io
 import shutil
 import tempfile
 from pathlib import Path
@@ -68,15 +70,18 @@ def _convert(source: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = str(source.parent)
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=source.name)
-    loaded = AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=source.name, dtype=torch.float32
-    )
+    # The bars of three libraries would follow one another on the user's screen.
+    with contextlib.redirect_stderr(io.StringIO()):
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=source.name)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=source.name, dtype=torch.float32
+        )
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     # A plain model with the same weights: the loaded one still remembers its quantisation.
     plain = type(loaded)(config)
     plain.load_state_dict(loaded.state_dict())
-    plain.to(torch.bfloat16).save_pretrained(target)
+    with contextlib.redirect_stderr(io.StringIO()):
+        plain.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)

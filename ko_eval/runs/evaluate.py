@@ -8,11 +8,8 @@ derived from them: `samples/` and `results.json`. Running again asks only what i
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -27,14 +24,13 @@ from ko_eval.engines.base import (
 from ko_eval.runs.files import held, safe_name, write_atomically
 from ko_eval.runs.journal import Entry, Journal
 from ko_eval.runs.plan import PlannedTask, RunOptions, RunPlan, plan_run
-from ko_eval.runs.provenance import environment, git_revision
+from ko_eval.runs.record import RunRecord, open_record
 from ko_eval.runs.report import task_report, value
 from ko_eval.runs.result import ModelUsed, RunResult
 from ko_eval.runs.scoring import average, sample_line, score_task
 from ko_eval.types import (
     FailedResponse,
     GenerateResponse,
-    JsonValue,
     LoglikelihoodResponse,
     Metric,
     Response,
@@ -92,17 +88,18 @@ def evaluate(options: RunOptions, reporter: Reporter | None = None) -> RunOutcom
         KoEvalError: the user must change something; every finished response is on disk.
     """
     reporter = reporter or SilentReporter()
-    reporter.stage("reading tasks and data")
+    first_use = " (the demo model is converted at first use)" if options.model == "demo" else ""
+    reporter.stage(f"reading model, tasks and data{first_use}")
     plan = plan_run(options)
     directory = run_directory(plan)
     with held(directory):
-        started = _record_start(plan, directory)
+        record = open_record(plan, directory)
         reporter.stage(f"run directory: {directory}")
-        session = _Session(plan, directory, reporter)
-        session.ask()
+        runner = _Runner(plan, directory, record, reporter)
+        runner.ask()
         reporter.stage("scoring")
-        result = session.write_results(started)
-    return RunOutcome(result, directory, session.asked, session.answered_before)
+        result = runner.write_results()
+    return RunOutcome(result, directory, runner.asked, runner.answered_before)
 
 
 def run_directory(plan: RunPlan) -> Path:
@@ -115,43 +112,15 @@ def run_directory(plan: RunPlan) -> Path:
     return options.out / safe_name(plan.folder.name) / name
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """What `run.json` says of the run's beginning; read back when it goes on."""
-
-    created: str
-    environment: dict[str, str]
-    git_revision: str | None
-
-
-def _record_start(plan: RunPlan, directory: Path) -> _Start:
-    path = directory / "run.json"
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return _Start(found["created"], found["environment"], found["git_revision"])
-        except (ValueError, KeyError, TypeError):
-            # It holds nothing that cannot be written again.
-            pass
-    start = _Start(datetime.now(UTC).isoformat(timespec="seconds"), environment(), git_revision())
-    asked = dataclasses.asdict(plan.options)
-    content = {
-        **dataclasses.asdict(start),
-        "ko_eval": ko_eval.__version__,
-        "fingerprint": plan.fingerprint,
-        "layers": plan.layers,
-        "options": asked,
-    }
-    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n")
-    return start
-
-
-class _Session:
+class _Runner:
     """One call's work on a run directory: asks what is missing, then scores everything."""
 
-    def __init__(self, plan: RunPlan, directory: Path, reporter: Reporter) -> None:
+    def __init__(
+        self, plan: RunPlan, directory: Path, record: RunRecord, reporter: Reporter
+    ) -> None:
         self.plan = plan
         self.directory = directory
+        self.record = record
         self.reporter = reporter
         self.asked = 0
         self.answered_before = 0
@@ -211,15 +180,10 @@ class _Session:
                 batch_tokens=options.batch_tokens,
                 batch_rows=options.batch_rows,
             )
-            conditions = self._engine.capabilities.conditions
-            write_atomically(self._conditions_path, json.dumps(conditions, indent=2) + "\n")
+            self.record = self.record.with_session(self._engine.capabilities.conditions)
         return self._engine
 
-    @property
-    def _conditions_path(self) -> Path:
-        return self.directory / "conditions.json"
-
-    def write_results(self, start: _Start) -> RunResult:
+    def write_results(self) -> RunResult:
         """Scores all responses; writes the per-sample files and `results.json`."""
         shown: list[Metric] = []
         reports = []
@@ -247,10 +211,16 @@ class _Session:
                 )
             shown.append(result.shown)
             reports.append(report)
+        if differences := self.record.differences():
+            self._warn(
+                f"the run was asked in {len(self.record.sessions)} sessions that differ in "
+                + ", ".join(differences)
+            )
+        last = self.record.sessions[-1] if self.record.sessions else None
         content = RunResult(
             ko_eval=ko_eval.__version__,
-            git_revision=start.git_revision,
-            created=start.created,
+            git_revision=last.git_revision if last else None,
+            created=self.record.created,
             model=self._model_used(),
             suite=self.plan.suite.name if self.plan.suite else None,
             suite_protocol=self.plan.suite.protocol if self.plan.suite else {},
@@ -259,8 +229,8 @@ class _Session:
             seed=self.plan.options.seed,
             fingerprint=self.plan.fingerprint,
             layers=self.plan.layers,
-            conditions=self._conditions(),
-            environment=start.environment,
+            conditions=last.conditions if last else {},
+            environment=last.environment if last else {},
             average=value(average(shown)),
             tasks=reports,
             warnings=self.warnings,
@@ -279,13 +249,6 @@ class _Session:
             template_sha256=self.plan.encoder.template_hash,
             max_length=self.plan.encoder.max_length,
         )
-
-    def _conditions(self) -> dict[str, JsonValue]:
-        try:
-            found = json.loads(self._conditions_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return dict(found)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

@@ -98,7 +98,7 @@ class RunResult(_Part):
     fingerprint: str
     layers: Mapping[str, object] = Field(description="hashes of what the fingerprint covers")
     conditions: Mapping[str, object] = Field(description="engine, device, dtype and the like")
-    environment: dict[str, str] = Field(description="versions at the time of asking")
+    environment: dict[str, str] = Field(description="versions when the model was last asked")
     average: Value | None = Field(description="plain mean of the shown values")
     tasks: list[TaskReport]
     warnings: list[str]
@@ -107,3 +107,15 @@ class RunResult(_Part):
     def failed(self) -> int:
         """Samples that the engine could not answer."""
         return sum(task.outcomes.get("failed", 0) for task in self.tasks)
+
+
+def main() -> None:
+    """Writes the JSON Schema to stdout."""
+    import json
+    import sys
+
+    sys.stdout.write(json.dumps(RunResult.model_json_schema(), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
