@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hub_stand_in import COMMIT, serving
 
 from ko_eval.errors import DataError
+from ko_eval.runs.result import RunResult
 from ko_eval.tasks.definition import HubSource
 from ko_eval.tasks.prepare import prepare_task
 from ko_eval.tasks.registry import load_task
@@ -118,3 +123,40 @@ def test_hub_data_is_read_through_datasets_with_its_own_columns(tmp_path: Path) 
     prepared = prepare_task(task, "hub", shots=0)
     assert prepared.rows.label == "hub"
     assert [(s.id, s.fields["question"]) for s in prepared.samples] == [("1", "하나?")]
+
+
+HUB_TASK = """\
+name: mine
+request: generate
+columns: {id: id, question: question, answer: answer}
+data: {hub: [{path: owner/name, name: main, split: test, columns: {id: row_number}}]}
+prompt: "{{ question }}"
+target: "{{ answer }}"
+max_tokens: 4
+scorer: {name: gsm8k}
+"""
+
+
+def test_the_commit_on_the_hub_is_recorded_at_first_use(tmp_path: Path, tiny: Path) -> None:
+    files = "[{split: test, path: test.jsonl}]"
+    card = f"---\nconfigs:\n- config_name: main\n  data_files: {files}\n---\n"
+    row = '{"question": "하나?", "answer": "#### 1"}\n'
+    (tmp_path / "t.yaml").write_text(HUB_TASK, encoding="utf-8")
+    with serving({"README.md": card.encode(), "test.jsonl": row.encode()}) as endpoint:
+        # The library reads its settings when it is imported, so it gets a process of its own.
+        environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home")}
+        environment.pop("HF_HUB_OFFLINE", None)
+        command = [sys.executable, "-m", "ko_eval.cli.main", "run", str(tiny), "--data", "hub"]
+        done = subprocess.run(
+            [*command, "--tasks", "t.yaml", "--out", "out"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "public equivalents" in done.stdout
+    result = RunResult.model_validate_json(next(tmp_path.rglob("results.json")).read_bytes())
+    assert result.tasks[0].data.revision == COMMIT
+    assert result.tasks[0].data.label == "hub"
