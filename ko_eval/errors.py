@@ -56,6 +56,11 @@ class RunError(KoEvalError):
     """A run directory cannot be used or written."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, cut to fit, or the error's name when it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def near_miss(name: str, known: Iterable[str]) -> str:
     """A hint naming the closest known names: ``did you mean 'ko_gpqa'? (known: …)``.
 

@@ -177,7 +177,7 @@ class SampleScore:
     Attributes:
         id: the sample's id.
         metrics: metric name to value for this sample.
-        extracted: the answer as the leading metric read it, or None.
+        extracted: the answer as the scorer's first metric read it, or None.
         outcome: see `Outcome`.
         detail: what the scorer saw (per-instruction verdicts, chosen option, …).
     """

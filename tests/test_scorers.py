@@ -265,6 +265,7 @@ def test_a_rating_may_cost_more_than_all_points() -> None:
         ("**기쁨**: 8\n**서운함**: 3\n**불안**: 0\n**마음이 놓임**: 5", False, True),
         ("기쁨：8\n서운함：3\n불안：0\n마음이 놓임：5", False, True),  # full-width colons
         ("- 기쁨: 8\n- 서운함: 3\n- 불안: 0\n- 마음이 놓임: 5점", False, True),
+        ("기쁨: 8 서운함: 3 불안: 0 마음이 놓임: 5", False, True),
         ("기쁨: 8, 서운함: 3, 불안: 0, 마음이 놓임: 5", False, True),
         ("기쁨: 8\n서운함: 3\n불안: 0", False, False),  # one is missing
         ("기쁨: 80\n서운함: 3\n불안: 0\n마음이 놓임: 5", False, False),  # not from 0 to 10

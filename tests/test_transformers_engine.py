@@ -298,7 +298,7 @@ def test_a_thought_that_never_ends_is_truncated(tiny_chat: Path) -> None:
     open_thought = replace(request, starts_in_thought=True)
     response = texts(list(engine.generate([open_thought])))[request.key]
     assert (response.text, response.finish_reason) == ("", "length")
-    assert response.thinking_tokens == response.completion_tokens == 48
+    assert response.thinking_tokens == response.completion_tokens == 40
 
 
 def test_cutting_at_the_first_stop() -> None:
@@ -314,7 +314,11 @@ def test_batches_hold_everything_once_within_the_budget(
     lengths: list[int], budget: int, rows: int
 ) -> None:
     ordered = sorted(lengths, reverse=True)
-    made = list(batches(ordered, lambda n: n, budget=budget, most_rows=rows))
+
+    def fits(part: Sequence[int]) -> bool:
+        return len(part) <= rows and max(part) * len(part) <= budget
+
+    made = list(batches(ordered, fits))
     assert [n for batch in made for n in batch] == ordered
     for batch in made:
         assert len(batch) <= rows
@@ -327,7 +331,10 @@ def test_halving_keeps_the_order() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return [n * 2 for n in part]
 
-    assert halving([1, 2, 3, 13, 5, 6, 7], compute) == [2, 4, 6, None, 10, 12, 14]
+    shrunk: list[None] = []
+    result = halving([1, 2, 3, 13, 5, 6, 7], compute, lambda: shrunk.append(None))
+    assert result == [2, 4, 6, None, 10, 12, 14]
+    assert len(shrunk) == 4
 
 
 # --- loading ---------------------------------------------------------------------------------

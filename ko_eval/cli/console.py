@@ -12,9 +12,9 @@ _WIDE = 200
 
 def stdout_console() -> Console:
     """For data."""
-    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False)
 
 
 def stderr_console() -> Console:
     """For progress, warnings and errors."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)

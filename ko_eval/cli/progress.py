@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: bars on a terminal, a line per stage elsewhere."""
+"""Progress of a run on stderr: bars on a terminal; elsewhere only warnings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class ConsoleReporter:
         self._progress.stop()
 
     def stage(self, text: str) -> None:
-        self._console.print(Text(text, style="dim"), soft_wrap=True)
+        if self._console.is_terminal:
+            self._console.print(Text(text, style="dim"), soft_wrap=True)
 
     def warning(self, text: str) -> None:
         self._console.print(Text(f"warning: {text}", style="yellow"), soft_wrap=True)
@@ -55,8 +56,6 @@ class ConsoleReporter:
     def task(self, name: str, done: int, total: int) -> None:
         self._tokens[name] = 0
         self._bars[name] = self._progress.add_task(name, total=total, completed=done, rate="")
-        if not self._console.is_terminal:
-            self.stage(f"{name}: {done} of {total} answered before")
 
     def answered(self, name: str, tokens: int) -> None:
         bar = self._bars[name]

@@ -86,7 +86,7 @@ def _show_tokens(
     from ko_eval.runs.plan import window
 
     template: ChatTemplate = one_of("--chat-template", chat_template, ("auto", "on", "off"))
-    folder = resolve_model(model, trust_remote_code=trust_remote_code)
+    folder = resolve_model(model, trust_remote_code=trust_remote_code, weights=False)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     encoder = Encoder(
         tokenizer,
@@ -104,7 +104,7 @@ def _show_tokens(
         for number, pair in enumerate(encoded.pairs, start=1):
             typer.echo(
                 f"{number}: {len(pair.context)} context | {len(pair.continuation)} scored\n"
-                f"   …{_pieces(tokenizer, pair.context[-12:])} ‖ "
+                f"   {_pieces(tokenizer, pair.context)} ‖ "
                 f"{_pieces(tokenizer, pair.continuation)}"
             )
         return

@@ -1,6 +1,6 @@
-"""Batches by token budget, longest first, and halving on out-of-memory.
+"""Batches of what fits, longest first, and halving on out-of-memory.
 
-Longest first: the largest batch comes first, so memory runs out at once or never, and time
+Longest first: the largest batch comes first, so memory runs out early or never, and time
 estimates err on the long side.
 """
 
@@ -9,44 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from ko_eval.errors import ModelError
+from ko_eval.errors import ModelError, first_line
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def batches(
-    items: Sequence[Item],
-    length: Callable[[Item], int],
-    *,
-    budget: int,
-    most_rows: int,
-) -> Iterator[list[Item]]:
-    """Consecutive batches whose padded size stays within a budget.
+def batches(items: Sequence[Item], fits: Callable[[Sequence[Item]], bool]) -> Iterator[list[Item]]:
+    """Consecutive batches that fit, as large as possible.
 
     Args:
         items: longest first.
-        length: tokens of an item.
-        budget: most tokens of a batch, padding included; one item always fits.
-        most_rows: most items of a batch.
+        fits: whether these items may form one batch; a single item always may.
     """
     batch: list[Item] = []
-    longest = 0
     for item in items:
-        longest_then = max(longest, length(item))
-        if batch and (longest_then * (len(batch) + 1) > budget or len(batch) >= most_rows):
+        if batch and not fits([*batch, item]):
             yield batch
-            batch, longest_then = [], length(item)
+            batch = []
         batch.append(item)
-        longest = longest_then
     if batch:
         yield batch
 
 
 def halving(
-    batch: Sequence[Item], compute: Callable[[Sequence[Item]], list[Result]]
+    batch: Sequence[Item],
+    compute: Callable[[Sequence[Item]], list[Result]],
+    shrink: Callable[[], None],
 ) -> list[Result | None]:
     """Computes a batch; where memory runs out, its halves, down to single items.
+
+    Args:
+        shrink: is told each time that memory ran out, to make the batches to come smaller.
 
     Returns:
         One result per item, in order; None for an item that does not fit even alone.
@@ -58,16 +52,17 @@ def halving(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise ModelError(
-                f"the model failed: {(str(error).splitlines() or [''])[0][:200]}",
+                f"the model failed: {first_line(error)}",
                 hint="add --debug to see where; nothing that was answered is lost",
             ) from error
     # Outside the handler, so that the failed forward's tensors are free again.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    shrink()
     if len(batch) == 1:
         return [None]
     middle = len(batch) // 2
-    return halving(batch[:middle], compute) + halving(batch[middle:], compute)
+    return halving(batch[:middle], compute, shrink) + halving(batch[middle:], compute, shrink)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -79,4 +74,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
         isinstance(error, torch.OutOfMemoryError)
         or "can't allocate memory" in text
         or "not enough memory" in text
+        or "out of memory" in text
+        or "alloc_failed" in text
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,6 +30,18 @@ def demo_folder() -> Path:
     if (folder / "config.json").is_file():
         return folder
     source = _gguf_file()
+    try:
+        _convert_into(source, folder)
+    except OSError as error:
+        raise ModelError(
+            f"the demo model cannot be converted: {error.strerror or error}",
+            where=str(folder),
+            hint="make room, or name another cache folder in KO_EVAL_CACHE",
+        ) from error
+    return folder
+
+
+def _convert_into(source: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as temporary:
         converted = Path(temporary) / _FOLDER
@@ -40,8 +51,8 @@ def demo_folder() -> Path:
             try:
                 converted.replace(folder)
             except OSError:
-                shutil.rmtree(converted, ignore_errors=True)
-    return folder
+                if not folder.exists():
+                    raise
 
 
 def _gguf_file() -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Literal
 
 from ko_eval.engines.base import (
@@ -21,13 +22,19 @@ from ko_eval.engines.base import (
 )
 from ko_eval.engines.model_folder import ModelFolder
 from ko_eval.engines.model_settings import ModelSettings
-from ko_eval.errors import DataError, ModelError
+from ko_eval.errors import DataError, ModelError, first_line
 from ko_eval.types import GenerateRequest, LoglikelihoodRequest, Message, Request
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ChatTemplate = Literal["auto", "on", "off"]
+
+TEMPLATE_DATE = date(2024, 7, 26)
+"""What a chat template that asks for today's date is told, so that a run can be repeated.
+
+The date that Llama 3's own templates fall back to.
+"""
 
 
 def load_tokenizer(
@@ -44,9 +51,9 @@ def load_tokenizer(
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             str(folder.path), trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except Exception as error:  # the tokenizers library raises plain exceptions
         raise ModelError(
-            f"the tokenizer cannot be loaded: {str(error).splitlines()[0][:200]}",
+            f"the tokenizer cannot be loaded: {first_line(error)}",
             where=str(folder.path),
             hint="check that its files are complete",
         ) from error
@@ -134,6 +141,7 @@ class Encoder:
                 turns,
                 tokenize=False,
                 add_generation_prompt=True,
+                strftime_now=TEMPLATE_DATE.strftime,
                 **self.settings.chat_template_arguments,
             )
         except (TemplateError, TypeError, ValueError) as error:
@@ -149,14 +157,13 @@ class Encoder:
             for request in requests
             for index in range(len(request.pairs))
         ]
-        contexts = self._ids([context for context, _, _ in texts])
-        wholes = self._ids([context + continuation for context, continuation, _ in texts])
+        contexts = self._ids([context for context, _ in texts])
+        wholes = self._ids([context + continuation for context, continuation in texts])
         encoded, position = [], 0
         for request in requests:
             pairs, truncated = [], 0
             for _ in request.pairs:
-                prefix = () if texts[position][2] else self.prefix
-                pair = self._split(prefix, contexts[position], wholes[position])
+                pair = self._split(contexts[position], wholes[position])
                 pair, dropped = self._fitted(pair, request)
                 pairs.append(pair)
                 truncated += dropped
@@ -165,22 +172,27 @@ class Encoder:
             encoded.append(EncodedLoglikelihood(key, request, tuple(pairs), truncated))
         return encoded
 
-    def _pair_texts(self, request: LoglikelihoodRequest, index: int) -> tuple[str, str, bool]:
-        """Context, continuation, and whether the chat template wrote the context."""
+    def _pair_texts(self, request: LoglikelihoodRequest, index: int) -> tuple[str, str]:
+        """Context and continuation as texts."""
         pair = request.pairs[index]
         if self.uses_template(request):
             # The template ends with its own separator, so the reference drops the joining space.
-            return self.chat_text(request.messages[index]), pair.continuation.lstrip(" "), True
+            return self.chat_text(request.messages[index]), pair.continuation.lstrip(" ")
         kept = pair.context.rstrip()
-        return kept, pair.context[len(kept) :] + pair.continuation, False
+        return kept, pair.context[len(kept) :] + pair.continuation
 
-    def _split(self, prefix: TokenIds, context: TokenIds, whole: TokenIds) -> EncodedPair:
+    def _split(self, context: TokenIds, whole: TokenIds) -> EncodedPair:
         """Splits the whole at the context's length; at least one token stays on either side."""
         border = min(len(context), len(whole) - 1)
-        front = prefix + whole[:border]
+        front = self._with_prefix(context[:border])
         if not front:
             front = (self._first_token(),)
         return EncodedPair(front, whole[border:])
+
+    def _with_prefix(self, ids: TokenIds) -> TokenIds:
+        """The ids with the tokenizer's special tokens in front, unless a template wrote them."""
+        front = self.prefix
+        return ids if front and ids[: len(front)] == front else front + ids
 
     def _first_token(self) -> int:
         """What stands before a text when nothing does: BOS, or EOS for models without."""
@@ -212,7 +224,7 @@ class Encoder:
         encoded = []
         for request, text, ids in zip(requests, texts, all_ids, strict=True):
             templated = self.uses_template(request)
-            prompt = ids if templated else self.prefix + ids
+            prompt = self._with_prefix(ids)
             if not prompt:
                 prompt = (self._first_token(),)
             reasoning = self.settings.reasoning

@@ -5,14 +5,15 @@ Everything that can be wrong with a model folder is said here, before torch is i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ko_eval.errors import ModelError
+from ko_eval.errors import ModelError, first_line
+from ko_eval.resources import cache_folder
 from ko_eval.types import JsonValue
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
@@ -24,9 +25,7 @@ _TOKENIZER_FILES = (
     "spiece.model",
     "tekken.json",
 )
-_HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.py", "tokenizer*"]
-_PROBES = 64
-_PROBE_BYTES = 65536
+_HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.py", "tokenizer*"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,7 @@ def resolve_model(
     revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    weights: bool = True,
 ) -> ModelFolder:
     """A checked model folder.
 
@@ -81,6 +81,7 @@ def resolve_model(
         revision: commit, tag or branch on the hub.
         trust_remote_code: accept a configuration that names code of its own.
         allow_pickle: accept weights in pickle files, which can run code when loaded.
+        weights: False when only the tokenizer is wanted: none are downloaded or checked.
 
     Raises:
         ModelError: there is no such model, or its folder is incomplete or unsafe.
@@ -98,7 +99,7 @@ def resolve_model(
     elif Path(model).is_dir():
         path, name, commit = Path(model).resolve(), Path(model).resolve().name, None
     elif _HUB_ID.match(model) and not Path(model.split("/")[0]).is_dir():
-        path = _downloaded(model, revision, allow_pickle)
+        path = _downloaded(model, revision, allow_pickle, weights)
         name, commit = model, path.name
     else:
         raise ModelError(
@@ -106,7 +107,9 @@ def resolve_model(
             hint="give a folder with config.json, a Hugging Face id (owner/name), or 'demo'",
         )
     config = _read_config(path)
-    _check_folder(path, config, trust_remote_code, allow_pickle)
+    _check_folder(path, config, trust_remote_code)
+    if weights:
+        _check_weights(path, allow_pickle)
     return ModelFolder(name, path, config, commit)
 
 
@@ -117,39 +120,51 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def content_fingerprint(path: Path) -> str:
-    """SHA-256 that names a model's content.
+    """SHA-256 over a model's configuration, tokenizer and weights.
 
-    Configuration and tokenizer files count in full. Of a weight file its size and 64 blocks of
-    64 KiB, spread evenly from its first to its last byte, count: another training step changes
-    them, and a model of any size is read in a moment.
+    A weight file's own hash is remembered in the cache folder for as long as its place, size and
+    time of change stay the same.
     """
     digest = hashlib.sha256()
     for file in sorted(path.glob("*")):
         if file.is_file() and file.suffix in (".json", ".txt", ".model", ".jinja", ".py"):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     for file in weight_files(path):
-        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-        for block in _probes(file):
-            digest.update(block)
+        digest.update(f"{file.name}\0{_remembered_hash(file)}\0".encode())
     return digest.hexdigest()
 
 
-def _probes(file: Path) -> Iterator[bytes]:
-    size = file.stat().st_size
+def _remembered_hash(file: Path) -> str:
+    status = file.stat()
+    place = f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    memory = cache_folder() / "hashes" / hashlib.sha256(place.encode()).hexdigest()
+    try:
+        return memory.read_text(encoding="ascii")
+    except OSError:
+        pass
     with file.open("rb") as opened:
-        if size <= _PROBES * _PROBE_BYTES:
-            yield opened.read()
-            return
-        for i in range(_PROBES):
-            opened.seek((size - _PROBE_BYTES) * i // (_PROBES - 1))
-            yield opened.read(_PROBE_BYTES)
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    # Without a cache that can be written, the file is read again next time.
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(found, encoding="ascii")
+    return found
 
 
-def _downloaded(model: str, revision: str | None, allow_pickle: bool) -> Path:
+def _downloaded(model: str, revision: str | None, allow_pickle: bool, weights: bool) -> Path:
     import huggingface_hub
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
-    patterns = [*_HUB_FILES, *(["*.bin", "*.pt"] if allow_pickle else [])]
+    # The HTTP library's own base error: it is raised bare when nothing answers.
+    connection_error: type[Exception] = HfHubHTTPError.__bases__[0]
+
+    wanted = ["*.safetensors", *(["*.bin", "*.pt"] if allow_pickle else [])] if weights else []
+    patterns = [*_HUB_FILES, *wanted]
     try:
         return Path(
             huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=patterns)
@@ -159,15 +174,19 @@ def _downloaded(model: str, revision: str | None, allow_pickle: bool) -> Path:
             f"'{model}' is gated on the Hugging Face hub",
             hint="ask for access on its page, then set HF_TOKEN",
         ) from error
+    except RevisionNotFoundError as error:
+        raise ModelError(
+            f"'{model}' has no revision '{revision}'", hint="give a commit, tag or branch"
+        ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
             f"'{model}' is neither a folder here nor a model on the Hugging Face hub",
             hint="check the name; a private model needs HF_TOKEN",
         ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (connection_error, OSError, ValueError) as error:
         raise ModelError(
             f"'{model}' is no folder here and the Hugging Face hub cannot be reached",
-            where=str(error).strip().splitlines()[0][:200] if str(error).strip() else None,
+            where=first_line(error),
             hint="check the path, or download the model first and give its folder",
         ) from error
 
@@ -189,19 +208,20 @@ def _read_config(path: Path) -> dict[str, JsonValue]:
     return config
 
 
-def _check_folder(
-    path: Path, config: dict[str, JsonValue], trust_remote_code: bool, allow_pickle: bool
-) -> None:
-    if not any((path / name).is_file() for name in _TOKENIZER_FILES):
-        raise ModelError(
-            "the model folder has no tokenizer",
-            where=str(path),
-            hint=f"copy the tokenizer's files into it ({', '.join(_TOKENIZER_FILES[:3])}, …)",
-        )
+def _is_known(config: dict[str, JsonValue]) -> bool:
+    """Whether transformers has this architecture itself, and so needs none of the model's code."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return str(config.get("model_type", "")) in CONFIG_MAPPING_NAMES
+
+
+def _check_weights(path: Path, allow_pickle: bool) -> None:
     files = weight_files(path)
     if not files:
         raise ModelError(
-            "the model folder has no weights", where=str(path), hint="it needs *.safetensors"
+            "the model folder has no weights",
+            where=str(path),
+            hint="it needs *.safetensors; on the hub, pickle weights need --allow-pickle",
         )
     if files[0].suffix != ".safetensors" and not allow_pickle:
         raise ModelError(
@@ -209,7 +229,16 @@ def _check_folder(
             where=str(path),
             hint="convert them to safetensors, or add --allow-pickle if you trust their maker",
         )
-    if config.get("auto_map") and not trust_remote_code:
+
+
+def _check_folder(path: Path, config: dict[str, JsonValue], trust_remote_code: bool) -> None:
+    if not any((path / name).is_file() for name in _TOKENIZER_FILES):
+        raise ModelError(
+            "the model folder has no tokenizer",
+            where=str(path),
+            hint=f"copy the tokenizer's files into it ({', '.join(_TOKENIZER_FILES[:3])}, …)",
+        )
+    if config.get("auto_map") and not trust_remote_code and not _is_known(config):
         raise ModelError(
             "the model brings code of its own (auto_map in config.json)",
             where=str(path),

@@ -6,6 +6,7 @@ The first file (by name) whose `match` fits the model is used; `default.yaml` fi
 from __future__ import annotations
 
 import fnmatch
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,7 +29,7 @@ class Reasoning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     start: str = "<think>"
     end: str = "</think>"
-    enabled: bool | str = "auto"
+    enabled: bool | Literal["auto"] = "auto"
     max_tokens: int = 8192
 
 

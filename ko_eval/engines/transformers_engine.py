@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ko_eval.engines.base import Answer, Capabilities, EncodedGenerate, EncodedLoglikelihood
+from ko_eval.engines.base import (
+    Answer,
+    Capabilities,
+    EncodedGenerate,
+    EncodedLoglikelihood,
+    EncodedPair,
+)
 from ko_eval.engines.batching import batches, halving
 from ko_eval.engines.model_folder import ModelFolder
 from ko_eval.engines.model_settings import ModelSettings
-from ko_eval.engines.transformers_likelihood import input_length, pair_loglikelihoods
+from ko_eval.engines.transformers_likelihood import (
+    input_length,
+    keeps_logits,
+    pair_loglikelihoods,
+)
 from ko_eval.engines.transformers_loading import LoadOptions, load_model
+from ko_eval.errors import ModelError
 from ko_eval.types import FailedResponse, LoglikelihoodResponse
 
 if TYPE_CHECKING:
@@ -27,6 +39,7 @@ _CUDA_CACHE_SHARE = 0.6
 # Elements of the kept logits of a batch (batch × positions × vocabulary).
 _LOGIT_ELEMENTS = {"cpu": 1 << 26, "cuda": 1 << 28}
 _NO_MEMORY = "out of memory, even alone in a batch"
+_NOT_A_NUMBER = "the log-likelihood is not a number; try --dtype float32 or bfloat16"
 
 
 class TransformersEngine:
@@ -54,6 +67,8 @@ class TransformersEngine:
         self._batch_tokens = batch_tokens or _LIKELIHOOD_TOKENS[kind]
         self._batch_rows = batch_rows or _GENERATION_ROWS[kind]
         self._logit_elements = _LOGIT_ELEMENTS[kind]
+        self._keeps_logits = keeps_logits(self.model)
+        self._vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
         pad = tokenizer.pad_token_id
         self._pad_id = pad if isinstance(pad, int) else 0
 
@@ -69,25 +84,28 @@ class TransformersEngine:
                 "dtype": str(self.model.dtype).removeprefix("torch."),
                 "attention": str(getattr(config, "_attn_implementation", "unknown")),
                 "likelihood": "plain",
+                "device_map": str(getattr(self.model, "hf_device_map", None) or "none"),
                 "parameters": sum(p.numel() for p in self.model.parameters()),
             },
         )
 
     def loglikelihood(self, requests: Sequence[EncodedLoglikelihood]) -> Iterator[Answer]:
         """Answers in order of length, longest first; a request when all its pairs are done."""
+        self._check_ids(max(p.context + p.continuation) for r in requests for p in r.pairs)
         ordered = sorted(requests, key=lambda r: -max(input_length(p) for p in r.pairs))
         rows = [(request, index) for request in ordered for index in range(len(request.pairs))]
         found: dict[str, dict[int, float | None]] = {}
         spent: dict[str, float] = {}
         for batch in batches(
-            rows,
-            lambda row: input_length(row[0].pairs[row[1]]),
-            budget=self._batch_tokens,
-            most_rows=self._most_likelihood_rows(ordered),
+            rows, lambda part: self._likelihoods_fit([r.pairs[i] for r, i in part])
         ):
             started = time.perf_counter()
             pairs = [request.pairs[index] for request, index in batch]
-            sums = halving(pairs, lambda part: pair_loglikelihoods(self.model, part, self._pad_id))
+            sums = halving(
+                pairs,
+                lambda part: pair_loglikelihoods(self.model, part, self._pad_id),
+                self._shrink,
+            )
             share = (time.perf_counter() - started) / len(batch)
             for (request, index), value in zip(batch, sums, strict=True):
                 of_request = found.setdefault(request.key, {})
@@ -101,28 +119,47 @@ class TransformersEngine:
         # Imported here: this module is also imported where only likelihoods are wanted.
         from ko_eval.engines.transformers_generation import generate_batch
 
+        self._check_ids(max(r.prompt) for r in requests)
         ordered = sorted(requests, key=_most_tokens, reverse=True)
-        for batch in batches(
-            ordered, _most_tokens, budget=self._cache_tokens(), most_rows=self._batch_rows
-        ):
+        room = self._cache_tokens()
+
+        def fit(part: Sequence[EncodedGenerate]) -> bool:
+            return len(part) <= self._batch_rows and len(part) * _most_tokens(part[0]) <= room
+
+        for batch in batches(ordered, fit):
             started = time.perf_counter()
             responses = halving(
                 batch,
                 lambda part: generate_batch(
                     self.model, self.tokenizer, part, self.settings.reasoning, self._pad_id
                 ),
+                self._shrink,
             )
             share = (time.perf_counter() - started) / len(batch)
             for request, response in zip(batch, responses, strict=True):
                 yield Answer(request.key, response or FailedResponse(_NO_MEMORY), share)
 
-    def _most_likelihood_rows(self, requests: Sequence[EncodedLoglikelihood]) -> int:
-        """Rows whose kept logits stay within bounds, judged by the longest continuation."""
-        if not requests:
-            return 1
-        longest = max(len(pair.continuation) for r in requests for pair in r.pairs)
-        vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
-        return max(1, self._logit_elements // (2 * longest * vocabulary))
+    def _likelihoods_fit(self, pairs: Sequence[EncodedPair]) -> bool:
+        """Whether a batch stays within its tokens and its kept logits within memory."""
+        width = max(input_length(pair) for pair in pairs)
+        first = min(len(pair.context) - 1 for pair in pairs) if self._keeps_logits else 0
+        kept = len(pairs) * (width - first) * self._vocabulary
+        return len(pairs) * width <= self._batch_tokens and kept <= self._logit_elements
+
+    def _shrink(self) -> None:
+        """Makes the batches to come smaller, after memory ran out."""
+        self._batch_tokens = max(1, self._batch_tokens // 2)
+        self._logit_elements = max(1, self._logit_elements // 2)
+        self._batch_rows = max(1, self._batch_rows // 2)
+
+    def _check_ids(self, highest: Iterable[int]) -> None:
+        """Token ids past the embedding would crash the device, far from their cause."""
+        worst = max(highest, default=0)
+        if worst >= self._vocabulary:
+            raise ModelError(
+                f"the tokenizer gives token {worst}, but the model knows {self._vocabulary} tokens",
+                hint="the tokenizer belongs to another model; use the one it was trained with",
+            )
 
     def _cache_tokens(self) -> int:
         """Tokens whose keys and values fit into the memory set aside for them."""
@@ -136,7 +173,7 @@ class TransformersEngine:
         per_token = 2 * layers * kv_heads * size * self.model.dtype.itemsize
         memory = _CPU_CACHE_BYTES
         if self.model.device.type == "cuda":
-            memory = int(torch.cuda.mem_get_info()[0] * _CUDA_CACHE_SHARE)
+            memory = int(torch.cuda.mem_get_info(self.model.device)[0] * _CUDA_CACHE_SHARE)
         return max(1, memory // int(per_token))
 
     def _device_name(self) -> str:
@@ -157,6 +194,8 @@ def _likelihood_answer(
     values = tuple(value for value in sums if value is not None)
     if len(values) < len(sums):
         return Answer(request.key, FailedResponse(_NO_MEMORY), seconds)
+    if any(math.isnan(value) or value == math.inf for value in values):
+        return Answer(request.key, FailedResponse(_NOT_A_NUMBER), seconds)
     response = LoglikelihoodResponse(
         loglikelihoods=values,
         token_counts=tuple(len(pair.continuation) for pair in request.pairs),

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+# Tokens on top of a mark's bytes that are looked through for it; they cover a character that is
+# cut at the window's edge, and white space in front of a thought.
+_SLACK = 8
+
+
 @dataclass(slots=True)
 class _Row:
     """What is known of one row while it grows.
@@ -47,9 +52,9 @@ class _Row:
 
     def __post_init__(self) -> None:
         # Every token but a special one is at least one byte of text, so a mark of n bytes lies
-        # within the last n tokens; a few more cover a character that is cut at the window's edge.
+        # within the last n tokens.
         marks = [*self.request.request.stop, ""]
-        self.tail = max(len(mark.encode()) for mark in marks) + 4
+        self.tail = max(len(mark.encode()) for mark in marks) + _SLACK
 
 
 class _RowEnds(StoppingCriteria):  # type: ignore[misc]
@@ -66,12 +71,16 @@ class _RowEnds(StoppingCriteria):  # type: ignore[misc]
         self.rows = rows
         self.reasoning = reasoning
         self.prompt_width = prompt_width
+        marks = max(len(reasoning.start.encode()), len(reasoning.end.encode()))
+        self.window = max(marks + _SLACK, *(row.tail for row in rows))
 
     def __call__(
         self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object
     ) -> torch.Tensor:
         count = input_ids.shape[1] - self.prompt_width
-        for row, ids in zip(self.rows, input_ids[:, self.prompt_width :].tolist(), strict=True):
+        # Only the last tokens can hold something new.
+        start = max(self.prompt_width, input_ids.shape[1] - self.window)
+        for row, ids in zip(self.rows, input_ids[:, start:].tolist(), strict=True):
             if row.end is None and self._finished(row, ids, count):
                 row.end = count
         done = [row.end is not None for row in self.rows]
@@ -82,13 +91,12 @@ class _RowEnds(StoppingCriteria):  # type: ignore[misc]
         if row.thought in ("unknown", "open"):
             self._follow_thought(row, ids, count)
         if row.thought == "open":
-            return count >= row.request.thinking_tokens + request.max_tokens
+            return count >= (row.request.thinking_tokens or request.max_tokens)
         if count - row.answer_start >= request.max_tokens:
             return True
         if not request.stop:
             return False
-        answer = ids[row.answer_start :][-row.tail :]
-        text = self._text(answer)
+        text = self._text(ids[-min(row.tail, count - row.answer_start) :])
         return any(mark in text for mark in request.stop)
 
     def _follow_thought(self, row: _Row, ids: list[int], count: int) -> None:
@@ -97,9 +105,9 @@ class _RowEnds(StoppingCriteria):  # type: ignore[misc]
             text = self._text(ids).lstrip()
             if text.startswith(start):
                 row.thought = "open"
-            elif not start.startswith(text):
+            elif not start.startswith(text) or count >= self.window:
                 row.thought = "none"
-        elif end in self._text(ids[-(len(end.encode()) + 4) :]):
+        elif end in self._text(ids[-(len(end.encode()) + _SLACK) :]):
             row.thought = "closed"
             row.answer_start = count
 
@@ -227,6 +235,7 @@ def _tokens_up_to(tokenizer: PreTrainedTokenizerBase, ids: list[int], mark: str)
 
 
 def _without_special(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    for token in tokenizer.all_special_tokens:
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    for token in {*tokenizer.all_special_tokens, *added}:
         text = text.replace(token, "")
     return text

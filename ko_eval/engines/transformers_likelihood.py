@@ -71,7 +71,7 @@ def _sums(logits: torch.Tensor, pairs: Sequence[EncodedPair], offset: int) -> li
         batch_row, position, token = index[start : start + chunk].unbind(1)
         scored = logits[batch_row, position].float()
         picked = scored.gather(1, token.unsqueeze(1)).squeeze(1)
-        parts.append((picked - scored.logsumexp(dim=1)).double().cpu())
+        parts.append((picked - scored.logsumexp(dim=1)).cpu().double())
     values = torch.cat(parts).tolist()
     sums, start = [], 0
     for pair in pairs:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ko_eval.engines.model_folder import ModelFolder, weight_files
-from ko_eval.errors import ModelError, UsageError, near_miss
+from ko_eval.errors import ModelError, UsageError, first_line, near_miss
 from ko_eval.types import JsonValue
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 # Weights above this share of one GPU's free memory are spread over all GPUs.
 _FITS_ONE_GPU = 0.85
 
@@ -44,16 +45,29 @@ def check_options(options: LoadOptions) -> None:
     """Raise `UsageError` for a device, dtype or adapter that cannot be had; loads no model."""
     if options.dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{options.dtype}'", hint=near_miss(options.dtype, DTYPES))
-    if (
-        options.adapter is not None
-        and not (Path(options.adapter) / "adapter_config.json").is_file()
-    ):
+    if options.device_map is not None and options.device_map not in DEVICE_MAPS:
         raise UsageError(
-            f"there is no LoRA adapter at '{options.adapter}'",
-            hint="give the folder that holds adapter_config.json",
+            f"unknown device map '{options.device_map}'",
+            hint=near_miss(options.device_map, DEVICE_MAPS),
         )
+    if options.adapter is not None:
+        _check_adapter(Path(options.adapter), options.allow_pickle)
     if options.device not in ("auto", "cpu"):
         pick_device(options.device)
+
+
+def _check_adapter(folder: Path, allow_pickle: bool) -> None:
+    if not (folder / "adapter_config.json").is_file():
+        raise UsageError(
+            f"there is no LoRA adapter at '{folder}'",
+            hint="give the folder that holds adapter_config.json",
+        )
+    if not allow_pickle and not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            "the adapter has no adapter_model.safetensors; pickle files can run code when loaded",
+            where=str(folder),
+            hint="save it as safetensors, or add --allow-pickle if you trust its maker",
+        )
 
 
 def pick_device(device: str) -> torch.device:
@@ -72,6 +86,10 @@ def pick_device(device: str) -> torch.device:
         raise UsageError(
             f"unknown device '{device}'", hint="use auto, cpu, cuda, cuda:0, … or mps"
         ) from error
+    if picked.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(
+            f"device '{device}' is not supported", hint="use auto, cpu, cuda, cuda:0, … or mps"
+        )
     if picked.type == "cuda" and (
         not torch.cuda.is_available() or (picked.index or 0) >= torch.cuda.device_count()
     ):
@@ -126,6 +144,8 @@ def load_model(folder: ModelFolder, options: LoadOptions) -> PreTrainedModel:
             use_safetensors=None if options.allow_pickle else True,
             output_loading_info=True,
         )
+        if device_map is None:
+            model.to(device)
     except (
         *(OSError, ValueError, KeyError, RuntimeError, ImportError, EOFError),
         *(SafetensorError, pickle.UnpicklingError),
@@ -136,15 +156,13 @@ def load_model(folder: ModelFolder, options: LoadOptions) -> PreTrainedModel:
                 hint="use --dtype bfloat16, --device-map auto, or --device cpu",
             ) from error
         raise ModelError(
-            f"the model cannot be loaded: {_first_line(error)}",
+            f"the model cannot be loaded: {first_line(error)}",
             where=str(folder.path),
             hint="is the download complete? transformers must know its architecture, too",
         ) from error
     _check_complete(info, folder)
     if options.adapter is not None:
         model = _with_adapter(model, options.adapter)
-    if device_map is None:
-        model.to(device)
     model.eval()
     _plain_generation(model)
     loaded: PreTrainedModel = model
@@ -176,16 +194,25 @@ def _check_complete(info: dict[str, JsonValue], folder: ModelFolder) -> None:
 
 def _with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     try:
-        from peft import PeftModel
+        from peft import PeftModel, get_peft_model_state_dict
+        from peft.utils import load_peft_weights
     except ImportError as error:
         raise ModelError(
             "a LoRA adapter needs the package peft", hint="pip install 'ko-eval[lora]'"
         ) from error
     try:
-        merged: PreTrainedModel = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        adapted = PeftModel.from_pretrained(model, adapter)
+        wanted, given = set(get_peft_model_state_dict(adapted)), set(load_peft_weights(adapter))
+        if wanted != given:
+            # peft only warns, and would go on with the plain model or with random weights.
+            raise ValueError(
+                f"{len(wanted - given)} weights are missing and {len(given - wanted)} do not "
+                f"belong, first {min(wanted ^ given)}"
+            )
+        merged: PreTrainedModel = adapted.merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(
-            f"the LoRA adapter does not fit the model: {_first_line(error)}", where=adapter
+            f"the LoRA adapter does not fit the model: {first_line(error)}", where=adapter
         ) from error
     return merged
 
@@ -203,7 +230,3 @@ def _plain_generation(model: PreTrainedModel) -> None:
         bos_token_id=getattr(own, "bos_token_id", None),
         pad_token_id=getattr(own, "pad_token_id", None),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

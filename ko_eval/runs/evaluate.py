@@ -133,16 +133,16 @@ class _Runner:
         for task in self.plan.tasks:
             path = self.directory / "responses" / f"{safe_name(task.name)}.jsonl"
             with Journal(path) as journal:
-                if journal.damaged:
-                    self._warn(
-                        f"{task.name}: {len(journal.damaged)} damaged journal lines are asked "
-                        f"again (first: line {journal.damaged[0]} of {path.name})"
-                    )
                 self.entries[task.name] = self._complete(task, journal)
 
     def _complete(self, task: PlannedTask, journal: Journal) -> dict[str, Entry]:
         wanted = {request.key: request for request in task.encoded}
         missing = [request for key, request in wanted.items() if key not in journal.entries]
+        if journal.damaged and missing:
+            self._warn(
+                f"{task.name}: {len(journal.damaged)} lines of the journal were damaged (first: "
+                f"line {journal.damaged[0]} of {journal.path.name}); their requests are asked again"
+            )
         self.answered_before += len(wanted) - len(missing)
         self.reporter.task(task.name, len(wanted) - len(missing), len(wanted))
         finished = dict(journal.entries)
@@ -197,7 +197,11 @@ class _Runner:
             result, scores = score_task(
                 task.prepared.definition, task.prepared.scorer, task.prepared.samples, responses
             )
-            lines = [sample_line(score, key=by_sample[score.id].key) for score in scores]
+            order = {s.id: s.fields.get("choice_order") for s in task.prepared.samples}
+            lines = [
+                sample_line(score, key=by_sample[score.id].key, choice_order=order[score.id])
+                for score in scores
+            ]
             write_atomically(
                 self.directory / "samples" / f"{safe_name(task.name)}.jsonl",
                 "".join(line + "\n" for line in lines),

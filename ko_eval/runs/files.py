@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
 import re
@@ -73,25 +74,34 @@ def held(directory: Path) -> Iterator[None]:
     path = directory / "lock"
     with disk_errors(path):
         directory.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        file = path.open("a+b", buffering=0)
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise RunError(
-                f"another process is writing this run: {file.read().strip() or 'unknown'}",
-                where=str(directory),
-                hint="wait for it or end it, then run the same command again",
-            ) from error
-        file.seek(0)
-        file.truncate()
+        _lock(file, path)
         holder = {
             "process": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with disk_errors(path):
-            file.write(json.dumps(holder))
-            file.flush()
+            file.truncate(0)
+            file.write(json.dumps(holder).encode())
         yield
+
+
+def _lock(file: io.RawIOBase, path: Path) -> None:
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = (file.read() or b"").decode(errors="replace").strip() or "unknown"
+        raise RunError(
+            f"another process is writing this run: {holder}",
+            where=str(path.parent),
+            hint="wait for it or end it, then run the same command again",
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"cannot lock the run directory: {error.strerror or error}",
+            where=str(path),
+            hint="give a folder on a file system with locks with --out",
+        ) from error

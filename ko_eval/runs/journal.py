@@ -133,6 +133,10 @@ def decode_entry(line: bytes) -> Entry | None:
     raw = rest[:-1]
     if head != b'{"crc32": "%08x"' % zlib.crc32(raw):
         return None
-    content = json.loads(raw)
-    response = _READERS[content["kind"]].validate_python(content["response"])
-    return Entry(content["key"], response, content["seconds"])
+    try:
+        content = json.loads(raw)
+        response = _READERS[content["kind"]].validate_python(content["response"])
+        return Entry(str(content["key"]), response, float(content["seconds"]))
+    except (ValueError, KeyError, TypeError):
+        # Whole, but written by another version.
+        return None

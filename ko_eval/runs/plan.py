@@ -109,6 +109,8 @@ def load_tasks(
     names = list(suite.tasks) if suite else list(options.tasks)
     if not names:
         raise UsageError("no task was given", hint="name a suite (--suite) or tasks (--tasks a,b)")
+    if suite:
+        _check_overrides(suite)
     tasks: list[tuple[TaskDefinition, str | None]] = []
     variants: set[str] = set()
     for name in names:
@@ -131,6 +133,21 @@ def load_tasks(
     return suite, tasks
 
 
+def _check_overrides(suite: SuiteDefinition) -> None:
+    for name, changes in suite.overrides.items():
+        where = f"suite '{suite.name}', field 'overrides.{name}'"
+        if name not in suite.tasks:
+            raise TaskError(
+                f"'{name}' is changed, but it is not among the suite's tasks",
+                where=where,
+                hint=near_miss(name, suite.tasks),
+            )
+        try:
+            load_task(name, overrides=changes)
+        except TaskError as error:
+            raise TaskError(error.what, where=where, hint=error.hint) from error
+
+
 def plan_run(options: RunOptions) -> RunPlan:
     """Checks everything that can be wrong, and encodes all requests; loads no weights.
 
@@ -139,16 +156,16 @@ def plan_run(options: RunOptions) -> RunPlan:
     """
     suite, definitions = load_tasks(options)
     check_options(options.load)
+    prepared = [
+        (prepare_task(task, options.data, shots=options.shots, limit=options.limit), variant)
+        for task, variant in definitions
+    ]
     folder = resolve_model(
         options.model,
         revision=options.revision,
         trust_remote_code=options.load.trust_remote_code,
         allow_pickle=options.load.allow_pickle,
     )
-    prepared = [
-        (prepare_task(task, options.data, shots=options.shots, limit=options.limit), variant)
-        for task, variant in definitions
-    ]
     settings = settings_for(folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=options.load.trust_remote_code)
     encoder = Encoder(
@@ -208,7 +225,6 @@ def _layers(
     adapter = options.load.adapter
     per_task: dict[str, JsonValue] = {
         task.name: {
-            "definition": task.prepared.definition_hash(),
             "data": task.prepared.rows.sha256,
             "fewshot": task.prepared.fewshot.sha256 if task.prepared.fewshot else None,
             "prompts": task.prepared.prompts_hash(),
@@ -223,6 +239,7 @@ def _layers(
         "encoding": {
             "chat_template": options.chat_template,
             "template": encoder.template_hash,
+            "settings": encoder.settings.model_dump(mode="json"),
             "max_length": encoder.max_length,
             "seed": options.seed,
         },

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from ko_eval.runs.journal import Entry
 from ko_eval.runs.plan import PlannedTask
 from ko_eval.runs.result import DataUsed, TaskReport, Tokens, Value
+from ko_eval.tasks.definition import Fact
 from ko_eval.tasks.sources import Rows
 from ko_eval.types import GenerateResponse, LoglikelihoodResponse, Metric, TaskResult
 
@@ -36,9 +37,21 @@ def task_report(task: PlannedTask, result: TaskResult, entries: Collection[Entry
         truncated=sum(1 for request in task.encoded if request.truncated_tokens),
         tokens=_tokens(entries),
         seconds=round(sum(entry.seconds for entry in entries), 3),
-        protocol=dict(definition.protocol),
+        definition_sha256=task.prepared.definition_hash(),
+        protocol=_protocol(task),
         notes=list(definition.notes),
     )
+
+
+def _protocol(task: PlannedTask) -> dict[str, Fact]:
+    """The task's protocol facts, with the few-shot count that was used."""
+    facts = dict(task.prepared.definition.protocol)
+    shots = facts.get("shots")
+    if shots is not None and shots.value != task.prepared.shots:
+        facts["shots"] = Fact(
+            value=task.prepared.shots, status="assumed", why=f"set for this run; {shots.why}"
+        )
+    return facts
 
 
 def value(metric: Metric) -> Value:
@@ -54,7 +67,11 @@ def value(metric: Metric) -> Value:
 
 def _data_used(rows: Rows) -> DataUsed:
     return DataUsed(
-        label=rows.label, source=rows.source, sha256=rows.sha256, revision=rows.revision
+        label=rows.label,
+        source=rows.source,
+        sha256=rows.sha256,
+        revision=rows.revision,
+        dropped=rows.dropped,
     )
 
 

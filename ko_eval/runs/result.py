@@ -36,6 +36,7 @@ class DataUsed(_Part):
     source: str
     sha256: str = Field(description="of the rows' content in order")
     revision: str | None = Field(description="commit on the hub")
+    dropped: int = Field(description="rows that the source's filter left out")
 
 
 class Tokens(_Part):
@@ -66,6 +67,7 @@ class TaskReport(_Part):
     truncated: int = Field(description="requests whose context was cut on the left")
     tokens: Tokens
     seconds: float = Field(description="time of the engine, all sessions of the run together")
+    definition_sha256: str = Field(description="of the task definition as used")
     protocol: dict[str, Fact]
     notes: list[str]
 
@@ -76,7 +78,7 @@ class ModelUsed(_Part):
     name: str
     type: str
     revision: str | None
-    sha256: str = Field(description="configuration, tokenizer, and probes of the weights")
+    sha256: str = Field(description="of configuration, tokenizer and weights")
     adapter: str | None
     template_sha256: str | None
     max_length: int

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ko_eval.errors import DataError, near_miss
 from ko_eval.scorers.base import Scorer
-from ko_eval.stats.estimates import Z_95, scaled
+from ko_eval.stats.estimates import scaled
 from ko_eval.tasks.definition import TaskDefinition
 from ko_eval.tasks.samples import text_id
-from ko_eval.tasks.sources import read_rows
+from ko_eval.tasks.sources import read_json_lines
 from ko_eval.types import (
     GenerateResponse,
     JsonValue,
@@ -57,16 +58,24 @@ def score_task(
 def average(shown: Sequence[Metric]) -> Metric:
     """The plain mean of the shown values of independent tasks.
 
-    The standard error is √Σse² / k; tasks have different items, so their errors are independent.
+    Tasks have different items, so their errors are independent: the standard error is √Σse² / k,
+    and the interval adds the tasks' distances to their own limits in squares (MOVER: Zou and
+    Donner 2008), so that it stays honest where a task is all right or all wrong.
     """
     count = len(shown)
     value = sum(metric.value for metric in shown) / count
-    errors = [metric.stderr for metric in shown]
-    known = [error for error in errors if error is not None]
-    if len(known) < count:
+    down = [m.value - m.low for m in shown if m.low is not None]
+    up = [m.high - m.value for m in shown if m.high is not None]
+    errors = [m.stderr for m in shown if m.stderr is not None]
+    if min(len(down), len(up), len(errors)) < count:
         return Metric(value, None, None, None, count)
-    stderr = sum(error**2 for error in known) ** 0.5 / count
-    return Metric(value, stderr, value - Z_95 * stderr, value + Z_95 * stderr, count)
+    return Metric(
+        value=value,
+        stderr=math.hypot(*errors) / count,
+        low=value - math.hypot(*down) / count,
+        high=value + math.hypot(*up) / count,
+        n=count,
+    )
 
 
 def read_responses(path: Path, samples: Sequence[Sample]) -> dict[str, Response]:
@@ -81,7 +90,7 @@ def read_responses(path: Path, samples: Sequence[Sample]) -> dict[str, Response]
         raise DataError(f"there is no response file '{path}'", hint="check the path")
     known = {sample.id for sample in samples}
     responses: dict[str, Response] = {}
-    for row in read_rows(path):
+    for row in read_json_lines(path):
         if "id" not in row.values:
             raise DataError(
                 "the row has no 'id'", where=row.where, hint='{"id": …, "response": "…"}'

@@ -44,7 +44,7 @@ class Scorer(Protocol):
         """Raise `DataError` when the sample lacks what this scorer needs."""
 
     def gold(self, sample: Sample) -> Response:
-        """A response that deserves full marks; used by tests and by `doctor`."""
+        """A response that deserves full marks; for tests of a task and its data."""
 
     def score(self, sample: Sample, response: Response) -> SampleScore:
         """Judge one response."""

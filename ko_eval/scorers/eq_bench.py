@@ -109,13 +109,16 @@ def korean_ratings(text: str, names: Sequence[str]) -> dict[str, float] | None:
     """
     plain = unicodedata.normalize("NFC", text).replace("*", "").replace("：", ":")
     ratings: dict[str, float] = {}
-    for name in names:
-        # "마음이 놓임: 7", "마음이 놓임 : 7.5"; not "안 기쁨: 7" for "기쁨", a name of its own.
-        pattern = rf"(?:^|[\n,;/|\-]) *{re.escape(unicodedata.normalize('NFC', name))} ?: {{0,4}}"
-        found = re.findall(pattern + r"(\d{1,3}(?:\.\d{1,3})?)", plain)
+    # Longer names first, so that "남의 기쁨: 3" is not read as "기쁨" where both are asked.
+    for name in sorted(names, key=len, reverse=True):
+        # "마음이 놓임: 7", "마음이 놓임 : 7.5점"; not "불안" in "극불안: 7", another word.
+        written = re.escape(unicodedata.normalize("NFC", name))
+        pattern = re.compile(rf"(?<!\w){written} ?: {{0,4}}(\d{{1,3}}(?:\.\d{{1,3}})?)")
+        found = pattern.findall(plain)
         if not found or not 0 <= float(found[-1]) <= 10:
             return None
         ratings[name] = float(found[-1])
+        plain = pattern.sub("\n", plain)
     return ratings
 
 

@@ -11,6 +11,7 @@ FACTS 3.7; the formulas are assumed, the paper was not at hand:
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ _NEUTRAL = 1
 def respondent_shares(sample: Sample) -> tuple[list[float], Literal["shares", "letter"]]:
     """Shares of the five options, summing to 1, and the form in which they were given.
 
-    Five numbers (shares, percentages or counts) are scaled to sum to 1. A single letter A to E,
-    which public data may hold, puts everybody on that option.
+    Five numbers (shares, percentages or counts; also as JSON in a string) are scaled to sum to 1.
+    A single letter A to E, which public data may hold, puts everybody on that option.
 
     Raises:
         DataError: neither five non-negative numbers nor a letter.
@@ -46,6 +47,11 @@ def respondent_shares(sample: Sample) -> tuple[list[float], Literal["shares", "l
     if isinstance(given, str) and given.strip().upper() in tuple("ABCDE"):
         index = "ABCDE".index(given.strip().upper())
         return [float(i == index) for i in range(_STEPS)], "letter"
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            given = None
     numbers = (
         [float(x) for x in given if isinstance(x, int | float) and x >= 0 and math.isfinite(x)]
         if isinstance(given, list)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from ko_eval.types import RequestKind
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+SeedFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+\.jsonl$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -35,7 +36,8 @@ class HubSource(_Checked):
     """A dataset on the Hugging Face hub.
 
     `revision` pins a commit; without it the commit at first use is recorded in the result.
-    `columns` replaces entries of the task's own `columns`.
+    `columns` replaces entries of the task's own `columns`. `keep` is a Jinja expression over a
+    row; rows for which it is false are left out, and their number is in the result.
     """
 
     path: Text
@@ -43,12 +45,13 @@ class HubSource(_Checked):
     split: Text
     revision: str | None = None
     columns: dict[str, str] = {}
+    keep: str | None = None
 
 
 class DataSources(_Checked):
     """Where rows come from: a bundled file in `seeds/`, and public equivalents."""
 
-    bundled: str | None = None
+    bundled: SeedFile | None = None
     hub: list[HubSource] = []
 
 
@@ -56,16 +59,21 @@ class Fewshot(_Checked):
     """Solved examples in front of each question, always the first `count` of their file."""
 
     count: Annotated[int, Field(ge=0, le=1000)] = 0
-    bundled: str | None = None
+    bundled: SeedFile | None = None
     hub: HubSource | None = None
     separator: str = "\n\n"
 
 
 class ScorerChoice(BaseModel):
-    """The scorer's name; every other key is one of its parameters."""
+    """The scorer's name; every other key is one of its parameters. A bare name is enough."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
 
     @property
     def parameters(self) -> dict[str, JsonValue]:

@@ -46,11 +46,6 @@ class PreparedTask:
     shots: int
     fewshot: Rows | None
 
-    @property
-    def metric(self) -> str:
-        """Name of the leading metric."""
-        return self.definition.metric or self.scorer.metrics[0]
-
     def prompts_hash(self) -> str:
         """SHA-256 over all requests as text."""
         digest = hashlib.sha256()

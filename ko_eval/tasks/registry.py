@@ -63,6 +63,9 @@ def load_task(
         raw = merged(raw, overrides)
     task = _validated(TaskDefinition, raw, path)
     _check_scorer(task, path)
+    if variant is None:
+        for changes in task.variants.values():
+            _check_scorer(_validated(TaskDefinition, merged(raw, changes), path), path)
     return task
 
 

@@ -103,7 +103,15 @@ def map_columns(
     for field, entry in columns.items():
         column = entry.removesuffix("?")
         if column in row.values:
-            fields[field] = row.values[column]
+            value = row.values[column]
+            if value is None and not entry.endswith("?"):
+                raise DataError(
+                    f"column '{column}' is empty (task '{task.name}' reads its '{field}' from it)",
+                    where=row.where,
+                    hint=f"fill the cell, or write '{column}?' in the task if it may be empty",
+                )
+            # Spreadsheets and Parquet make 18.0 of 18.
+            fields[field] = int(value) if isinstance(value, float) and value.is_integer() else value
         elif entry.endswith("?"):
             fields[field] = None
         elif column in known:
@@ -221,6 +229,8 @@ def _choices(task: TaskDefinition, fields: Mapping[str, JsonValue], place: str) 
             where=place,
             hint="if a cell holds a list as text, write 'choices | literal' in 'columns'",
         )
+    if any(value is None for value in values):
+        raise DataError("one of the choices is empty", where=place)
     return tuple(str(value) for value in values)
 
 

@@ -10,17 +10,21 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ko_eval.errors import DataError
+from ko_eval.errors import DataError, TaskError, first_line
 from ko_eval.resources import shipped
 from ko_eval.tasks.definition import HubSource, TaskDefinition
+from ko_eval.tasks.templates import evaluate
 from ko_eval.types import JsonValue
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 DataLabel = Literal["bundled", "hub", "private"]
 
@@ -43,6 +47,7 @@ class Rows:
         sha256: of the rows' content in order, independent of the file format.
         revision: the hub commit that was read; None for files.
         columns: entries of the task's column mapping that this source replaces.
+        dropped: rows that the source's `keep` left out.
     """
 
     rows: tuple[Row, ...]
@@ -51,6 +56,7 @@ class Rows:
     sha256: str
     revision: str | None
     columns: Mapping[str, str]
+    dropped: int = 0
 
 
 def task_rows(task: TaskDefinition, data: str) -> Rows:
@@ -100,7 +106,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         DataError: the file is missing, empty, of another format, or damaged (line named).
     """
     readers = {
-        ".jsonl": _read_jsonl,
+        ".jsonl": read_json_lines,
         ".json": _read_json,
         ".csv": _read_csv,
         ".tsv": _read_csv,
@@ -150,10 +156,11 @@ def _rows(
     where: str,
     revision: str | None,
     columns: Mapping[str, str],
+    dropped: int = 0,
 ) -> Rows:
     if not rows:
         raise DataError("the data is empty", where=where, hint="give at least one row")
-    return Rows(rows, label, source, content_hash(rows), revision, columns)
+    return Rows(rows, label, source, content_hash(rows), revision, columns, dropped)
 
 
 def content_hash(rows: tuple[Row, ...]) -> str:
@@ -191,10 +198,19 @@ def _parsed(text: str, where: str) -> JsonValue:
         raise DataError(
             f"not valid JSON: {error}", where=where, hint="a torn line? write the file again"
         ) from error
+    # "\ud83d" alone is valid JSON, but no text: it can be neither encoded nor shown.
+    if _LONE_SURROGATE.search(text):
+        try:
+            json.dumps(parsed, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                "the text holds half of a surrogate pair", where=where, hint="write it as UTF-8"
+            ) from error
     return parsed
 
 
-def _read_jsonl(path: Path) -> Iterator[Row]:
+def read_json_lines(path: Path) -> Iterator[Row]:
+    """Rows of a JSON Lines file, whatever its name; see `read_rows`."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             where = f"{path}, line {number}"
@@ -253,6 +269,9 @@ def _from_hub(source: HubSource) -> Rows:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+    # The HTTP library's own base error: it is raised bare when nothing answers.
+    connection_error: type[Exception] = HfHubHTTPError.__bases__[0]
+
     name = " / ".join(part for part in (source.path, source.name, source.split) if part)
     revision = source.revision
     try:
@@ -261,16 +280,26 @@ def _from_hub(source: HubSource) -> Rows:
         table = datasets.load_dataset(
             source.path, source.name, split=source.split, revision=revision
         )
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except (
+        *(connection_error, OfflineModeIsEnabled, datasets.exceptions.DatasetsError),
+        *(OSError, ValueError, RuntimeError),
+    ) as error:
         raise DataError(
-            f"cannot load '{name}' from the hub: {_first_line(error)}",
+            f"cannot load '{name}' from the hub: {first_line(error)}",
             where=f"dataset {source.path}",
             hint="check the network and HF_TOKEN (gated data must be requested on its page), "
             "or use --data bundled or --data PATH",
         ) from error
     rows = tuple(Row(row, f"{name}, row {i}") for i, row in enumerate(table, start=1))
-    return _rows(rows, "hub", name, name, revision, source.columns)
+    kept = tuple(row for row in rows if _is_kept(source, row))
+    dropped = len(rows) - len(kept)
+    return _rows(kept, "hub", name, name, revision, source.columns, dropped)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _is_kept(source: HubSource, row: Row) -> bool:
+    if source.keep is None:
+        return True
+    try:
+        return bool(evaluate(source.keep, {**row.values, "row": row.values}, where=row.where))
+    except TaskError as error:
+        raise DataError(error.what, where=f"{row.where}, 'keep'", hint=error.hint) from error

@@ -18,14 +18,20 @@ from ko_eval.types import JsonValue
 
 
 def literal(value: JsonValue) -> JsonValue:
-    """Filter `literal`: an object written as JSON or as a Python literal in a string cell."""
+    """Filter `literal`: an object written as JSON or as a Python literal in a string cell.
+
+    Raises:
+        ValueError: the cell is neither.
+    """
     if not isinstance(value, str):
         return value
-    try:
-        parsed: JsonValue = json.loads(value)
-    except ValueError:
-        parsed = ast.literal_eval(value)
-    return parsed
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            parsed: JsonValue = parse(value)
+            return parsed
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    raise ValueError(f"neither JSON nor a Python literal: {value[:60]!r}")
 
 
 @functools.cache
