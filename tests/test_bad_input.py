@@ -355,3 +355,146 @@ def test_debug_shows_the_traceback(cli: Run) -> None:
     code, _, err = cli("show", "ko_gsm8", "--debug")
     assert code == 2
     assert "Traceback" in err
+
+
+# --- more than the obvious ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [
+        ({**ROW, "question": None}, "column 'question' is empty"),
+        ({**ROW, "choices": ["1", None, "3", "4"]}, "one of the choices is empty"),
+        ({**ROW, "choices": "[" * 100_000}, "neither JSON nor a Python literal"),
+        ('{"id": "a", "question": "\\ud83d", "choices": ["1", "2"], "answer": "A"}', "surrogate"),
+    ],
+    ids=["null column", "null choice", "nested cell", "half a surrogate pair"],
+)
+def test_a_cell_that_holds_nothing_readable(
+    cli: Run, tmp_path: Path, row: object, part: str
+) -> None:
+    data_file(tmp_path / "d.jsonl", row)
+    refused(cli("show", "kornat_knowledge", "--data", "d.jsonl"), part, "line 1")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        ({"ko_gsm8": {"max_tokens": 16}}, ("not among the suite's tasks", "overrides.ko_gsm8")),
+        ({"ko_gsm8k": {"max_token": 16}}, ("unknown field 'max_token'", "overrides.ko_gsm8k")),
+    ],
+)
+def test_a_wrong_override_names_the_suite(
+    cli: Run, tmp_path: Path, overrides: object, parts: tuple[str, ...]
+) -> None:
+    suite = {"name": "s", "tasks": ["ko_gsm8k"], "overrides": overrides}
+    (tmp_path / "s.yaml").write_text(json.dumps(suite))
+    refused(cli("run", "x", "--suite", "s.yaml"), *parts, "suite 's'")
+
+
+def test_a_wrong_variant_is_found_before_it_is_chosen(cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(TASK + "variants: {short: {promt: x}}\n", encoding="utf-8")
+    refused(cli("show", "t.yaml"), "unknown field 'promt'")
+
+
+def test_a_bundled_file_is_a_name_in_seeds(cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(TASK + "data: {bundled: /etc/passwd}\n", encoding="utf-8")
+    refused(cli("show", "t.yaml"), "data.bundled")
+
+
+@pytest.fixture
+def adapter(tiny: Path, tmp_path: Path) -> Path:
+    import peft
+
+    from ko_eval.engines.model_folder import resolve_model
+    from ko_eval.engines.transformers_loading import LoadOptions, load_model
+
+    base = load_model(resolve_model(str(tiny)), LoadOptions(dtype="float32", device="cpu"))
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"])
+    peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_an_adapter_of_another_model_is_refused(cli: Run, tiny: Path, adapter: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = adapter / "adapter_model.safetensors"
+    renamed = {key.replace("layers", "blocks"): value for key, value in load_file(file).items()}
+    save_file(renamed, file, metadata={"format": "pt"})
+    command = ("run", tiny, "--tasks", "ko_gpqa", "--limit", 1, "--adapter", adapter)
+    refused(cli(*command), "adapter does not fit", "8 weights are missing")
+
+
+def test_a_pickle_adapter_is_refused_unless_allowed(cli: Run, tiny: Path, adapter: Path) -> None:
+    from safetensors.torch import load_file
+
+    file = adapter / "adapter_model.safetensors"
+    torch.save(load_file(file), adapter / "adapter_model.bin")
+    file.unlink()
+    command = ("run", tiny, "--tasks", "ko_gpqa", "--limit", 1, "--adapter", adapter)
+    refused(cli(*command), "pickle", "--allow-pickle")
+    assert cli(*command, "--allow-pickle")[0] == 0
+
+
+def test_code_in_the_configuration_is_not_needed_for_a_known_architecture(
+    cli: Run, copy: Path
+) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForCausalLM": "modeling_own.Own"}
+    (copy / "config.json").write_text(json.dumps(config))
+    assert cli("run", copy, "--tasks", "ko_gpqa", "--limit", 1)[0] == 0
+
+
+def test_a_tokenizer_that_is_larger_than_the_model(cli: Run, copy: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig.from_pretrained(copy)
+    config.vocab_size = 300
+    LlamaForCausalLM(config).save_pretrained(copy)
+    refused(cli("run", copy, "--tasks", "ko_gpqa", "--limit", 1), "the model knows 300 tokens")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "part"),
+    [("--device", "meta", "not supported"), ("--device-map", "foo", "unknown device map")],
+)
+def test_a_device_that_is_not_supported(
+    cli: Run, tiny: Path, option: str, value: str, part: str
+) -> None:
+    refused(cli("run", tiny, "--tasks", "ko_gpqa", option, value), part)
+
+
+def test_brackets_in_a_users_text_are_text(cli: Run, tmp_path: Path, tiny: Path) -> None:
+    text = TASK.replace("name: mine", "name: mine\ntitle: '점수 [/b] 표'")
+    (tmp_path / "t.yaml").write_text(text, encoding="utf-8")
+    data_file(tmp_path / "d.jsonl", ROW)
+    command = ("run", tiny, "--tasks", "t.yaml", "--data", "d.jsonl", "--out", "out[/x]")
+    code, out, _ = cli(*command)
+    assert code == 0
+    assert "점수 [/b] 표" in out
+    assert "out[/x]" in out
+
+
+def test_a_cache_folder_that_cannot_be_used(
+    cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gguf")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KO_EVAL_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr("ko_eval.engines.demo_model._gguf_file", lambda: tmp_path / "x.gguf")
+    refused(cli("run", "demo"), "cannot be converted", "KO_EVAL_CACHE")
+
+
+def test_a_sample_that_failed_is_counted_and_the_exit_code_is_1(cli: Run, copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(copy / "model.safetensors")
+    tensors["lm_head.weight"][:] = float("nan")
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    code, out, err = cli("run", copy, "--tasks", "ko_gpqa", "--limit", 2)
+    assert code == 1
+    assert "failed 2" in out
+    assert "2 samples failed; run the same command again" in err
+    again, out, _ = cli("run", copy, "--tasks", "ko_gpqa", "--limit", 2)
+    assert again == 1
+    assert "Asked the model 2 requests" in out

@@ -168,3 +168,27 @@ def test_a_thought_has_a_budget_but_gives_way_in_a_small_window(tiny_chat: Path)
 def test_without_a_template_nobody_is_told_to_think(tiny: Path) -> None:
     thinking = ModelSettings(reasoning=Reasoning(enabled=True, max_tokens=100))
     assert generation(encoder(tiny, settings=thinking), asked("질문")).thinking_tokens == 0
+
+
+def test_a_template_without_bos_gets_the_tokenizers(tmp_path: Path) -> None:
+    from tiny_model import make_tiny_llama
+
+    plain = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    own = "{{ bos_token }}" + plain
+    for name, template in (("plain", plain), ("own", own)):
+        model = make_tiny_llama(tmp_path / name, chat_template=template, add_bos=True)
+        e = encoder(model, "on")
+        bos = e.tokenizer.bos_token_id
+        prompt = generation(e, asked("안녕?")).prompt
+        assert (prompt[0], prompt.count(bos)) == (bos, 1)
+        pair = likelihood(e, scored("안녕?", " 네")).pairs[0]
+        assert (pair.context[0], pair.context.count(bos)) == (bos, 1)
+
+
+def test_a_template_that_asks_for_the_date_gets_a_fixed_one(tmp_path: Path) -> None:
+    from tiny_model import make_tiny_llama
+
+    template = "{{ strftime_now('%d %B %Y') }} {{ messages[-1].content }}"
+    model = make_tiny_llama(tmp_path / "dated", chat_template=template)
+    e = encoder(model, "on")
+    assert e.tokenizer.decode(generation(e, asked("안녕?")).prompt) == "26 July 2024 안녕?"

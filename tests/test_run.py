@@ -16,6 +16,7 @@ import yaml
 
 from ko_eval.engines.transformers_loading import LoadOptions
 from ko_eval.errors import UsageError
+from ko_eval.resources import shipped
 from ko_eval.runs.cards import all_cards
 from ko_eval.runs.evaluate import RunOutcome, evaluate
 from ko_eval.runs.plan import RunOptions, plan_run
@@ -195,6 +196,37 @@ def test_a_variant_is_taken_and_recorded(tiny: Path, tmp_path: Path) -> None:
     assert joint.result.tasks[0].variant == "option_and_rest"
     assert "acc_norm" in joint.result.tasks[0].metrics
     assert plain.directory != joint.directory
+
+
+def test_the_protocol_in_the_result_is_what_was_done(tiny: Path, tmp_path: Path) -> None:
+    more: dict[str, Any] = {"tasks": ("ko_winogrande",), "limit": 2, "out": tmp_path}
+    result = evaluate(
+        RunOptions(model=str(tiny), shots=1, variant="option_and_rest", **more)
+    ).result
+    protocol = result.tasks[0].protocol
+    assert protocol["shots"].value == 1
+    assert "option" in str(protocol["scored"].value)
+
+
+def test_a_new_description_asks_nothing_again(tiny: Path, tmp_path: Path) -> None:
+    text = (shipped("tasks", "ko_gpqa.yaml")).read_text(encoding="utf-8")
+    path = tmp_path / "t.yaml"
+    asked = []
+    for description in ("one", "two"):
+        path.write_text(text.replace("Graduate-level", description), encoding="utf-8")
+        outcome = evaluate(
+            RunOptions(model=str(tiny), tasks=(str(path),), limit=2, out=tmp_path / "out")
+        )
+        asked.append(outcome.asked)
+    assert asked == [2, 0]
+
+
+def test_an_average_of_perfect_scores_is_not_certain() -> None:
+    perfect = Metric(100.0, 0.0, 67.6, 100.0, 8)
+    both = average([perfect, perfect])
+    assert both.low is not None
+    assert both.low == pytest.approx(100 - (2 * 32.4**2) ** 0.5 / 2)
+    assert both.high == 100.0
 
 
 def test_one_task_twice_is_refused(tiny: Path) -> None:

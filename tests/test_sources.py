@@ -125,6 +125,19 @@ def test_hub_data_is_read_through_datasets_with_its_own_columns(tmp_path: Path) 
     assert [(s.id, s.fields["question"]) for s in prepared.samples] == [("1", "하나?")]
 
 
+def test_rows_that_a_filter_leaves_out_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    lines = [json.dumps({"Question": "q", "Answer": a}) for a in ("A", None, "B")]
+    (folder / "test.jsonl").write_text("\n".join(lines))
+    task = load_task("ko_gsm8k")
+    columns = {"id": "row_number", "question": "Question", "answer": "Answer"}
+    source = HubSource(path=str(folder), split="test", keep="Answer is not none", columns=columns)
+    task = task.model_copy(update={"data": task.data.model_copy(update={"hub": [source]})})
+    rows = task_rows(task, "hub")
+    assert (len(rows.rows), rows.dropped) == (2, 1)
+
+
 HUB_TASK = """\
 name: mine
 request: generate

@@ -181,6 +181,12 @@ def test_a_column_with_a_question_mark_may_be_absent(tmp_path: Path) -> None:
     assert (task.samples[0].id, task.samples[0].fields["subject"]) == ("1", None)
 
 
+def test_a_spreadsheets_whole_number_is_an_integer(tmp_path: Path) -> None:
+    columns = "{id: id, question: question, answer: answer}"
+    task = prepared(generate(columns), tmp_path, '{"id": 1.0, "question": "q", "answer": 18.0}')
+    assert (task.samples[0].id, task.samples[0].target) == ("1", "18")
+
+
 def test_a_list_in_a_text_cell_is_read_by_the_filter_literal(tmp_path: Path) -> None:
     rows = write(
         tmp_path / "d.csv",
