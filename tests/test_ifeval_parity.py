@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ko_eval.scorers.ifeval import Ifeval
 from ko_eval.scorers.ifeval.english_sentences import count_sentences_by_rules
 from ko_eval.types import GenerateResponse, Sample, SampleScore
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("KO_EVAL_DATA") or REPOSITORY.parent / "shared" / "data")
 ENGLISH = DATA / "ifeval-en"
@@ -53,6 +55,27 @@ def test_counts_lie_in_the_band_that_seeding_and_splitting_allow(scores: list[Sa
     assert 695 <= metrics["inst_level_strict_acc"].value * 834 + 1e-6 < 700
     assert 428 <= metrics["prompt_level_loose_acc"].value * 541 + 1e-6 < 433
     assert 711 <= metrics["inst_level_loose_acc"].value * 834 + 1e-6 < 716
+
+
+@needs_english
+def test_the_command_line_gives_the_same_counts(
+    ko_eval: Command, tmp_path: Path, scores: list[SampleScore]
+) -> None:
+    keys = {row["prompt"]: row["key"] for row in rows(ENGLISH / PROMPTS)}
+    answers = [
+        json.dumps({"id": keys[row["prompt"]], "response": row["response"]})
+        for row in rows(ENGLISH / RESPONSES)
+    ]
+    (tmp_path / "answers.jsonl").write_text("\n".join(answers), encoding="utf-8")
+    task = REPOSITORY / "docs" / "examples" / "ifeval_en.yaml"
+    done = ko_eval(
+        *("score", task, "--data", ENGLISH / PROMPTS, "--responses", "answers.jsonl", "--json")
+    )
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)["metrics"]
+    for name, metric in Ifeval().aggregate(scores).items():
+        assert printed[name]["value"] == metric.value
+        assert printed[name]["stderr"] == metric.stderr
 
 
 @needs_english
