@@ -289,6 +289,7 @@ def test_a_stop_string_inside_a_thought_does_not_stop(tiny_chat: Path) -> None:
     assert response.thinking == text[1 : text.index(end, 1)]
     assert response.thinking_tokens > 0
     assert inside in response.thinking
+    assert response.completion_tokens > response.thinking_tokens  # the answer was begun
     assert inside not in response.text
 
 

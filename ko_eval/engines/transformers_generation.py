@@ -92,11 +92,12 @@ class _RowEnds(StoppingCriteria):  # type: ignore[misc]
             self._follow_thought(row, ids, count)
         if row.thought == "open":
             return count >= (row.request.thinking_tokens or request.max_tokens)
-        if count - row.answer_start >= request.max_tokens:
+        written = count - row.answer_start
+        if written >= request.max_tokens:
             return True
-        if not request.stop:
+        if not request.stop or not written:
             return False
-        text = self._text(ids[-min(row.tail, count - row.answer_start) :])
+        text = self._text(ids[-min(row.tail, written) :])
         return any(mark in text for mark in request.stop)
 
     def _follow_thought(self, row: _Row, ids: list[int], count: int) -> None:
