@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -288,7 +287,12 @@ def test_a_signal_ends_the_run_with_the_command_to_go_on(
 ) -> None:
     command = _command(tiny, suite, tmp_path)
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ}
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # In the background, as in CI, a shell has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline = time.monotonic() + 120
         while _journal_lines(tmp_path) < 1 and time.monotonic() < deadline:
