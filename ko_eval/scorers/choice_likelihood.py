@@ -57,16 +57,17 @@ class ChoiceLikelihood:
         check_finite(sample, sums)
         characters = [len(choice) for choice in sample.choices]
         utf8_bytes = [len(choice.encode()) for choice in sample.choices]
-        chosen = {
+        by_metric = {
             "acc": best(sums),
             "acc_norm": best(per_length(sums, characters)),
             "acc_bytes": best(per_length(sums, utf8_bytes)),
         }
+        chosen = {name: by_metric[name] for name in self.metrics}
         right = right_choice(sample)
         return SampleScore(
             id=sample.id,
             metrics={name: float(index == right) for name, index in chosen.items()},
-            extracted=sample.choices[chosen["acc_norm"]],
+            extracted=sample.choices[chosen.get("acc_norm", chosen["acc"])],
             outcome=Outcome.OK,
             detail={"loglikelihoods": list(sums), "chosen": chosen, "right": right},
         )
