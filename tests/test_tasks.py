@@ -187,6 +187,12 @@ def test_a_spreadsheets_whole_number_is_an_integer(tmp_path: Path) -> None:
     assert (task.samples[0].id, task.samples[0].target) == ("1", "18")
 
 
+def test_without_a_target_the_field_answer_is_expected(tmp_path: Path) -> None:
+    text = generate("{id: id, question: question, answer: answer}").replace("target:", "# target:")
+    task = prepared(text, tmp_path, '{"id": 1, "question": "q", "answer": 18}')
+    assert task.samples[0].target == "18"
+
+
 def test_a_list_in_a_text_cell_is_read_by_the_filter_literal(tmp_path: Path) -> None:
     rows = write(
         tmp_path / "d.csv",

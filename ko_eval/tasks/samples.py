@@ -173,8 +173,11 @@ def _generation(task: TaskDefinition, fields: Mapping[str, JsonValue], row: Row)
     prompt = render(task.prompt, fields, where=where)
     target = render(task.target, fields, where=f"task '{task.name}', field 'target' ({row.where})")
     answer = target.strip()
+    given = fields.get("answer")
+    # A task that only scores has no use for `target`; its field `answer` is what is expected.
+    expected = answer or (text_id(given) if given is not None else None)
     return RenderedSample(
-        sample=Sample(text_id(fields["id"]), fields, target=answer or None),
+        sample=Sample(text_id(fields["id"]), fields, target=expected),
         contexts=(prompt,),
         continuations=(),
         example=prompt + target,
