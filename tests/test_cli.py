@@ -103,6 +103,14 @@ def test_score_prints_a_table_for_people(ko_eval: Command, tmp_path: Path) -> No
     done = ko_eval("score", "ko_gsm8k", "--responses", gold_responses(tmp_path / "r.jsonl"))
     assert "exact_match_flexible" in done.stdout
     assert "Outcomes: ok 48" in done.stdout
+    assert "not comparable with the leaderboard" in done.stdout
+
+
+def test_show_names_what_each_choice_is_worth(ko_eval: Command) -> None:
+    credit = ko_eval("show", "ko_harmlessness").stdout
+    assert "credit first" in credit
+    assert "\n1.00 " in credit
+    assert "share first" in ko_eval("show", "kornat_social_value").stdout
 
 
 def test_run_prints_its_table_on_stdout_and_the_rest_on_stderr(

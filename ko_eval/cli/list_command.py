@@ -33,7 +33,9 @@ def list_(
 def _tasks() -> list[tuple[str, ...]]:
     from ko_eval.tasks.registry import load_task, task_names
 
-    rows: list[tuple[str, ...]] = [("Task", "Title", "Category", "Asks", "Shots", "Metric", "Data")]
+    rows: list[tuple[str, ...]] = [
+        ("Task", "Title", "Category", "Asks", "Shots", "Metric", "Data", "Variants")
+    ]
     for name in task_names():
         task = load_task(name)
         sources = [
@@ -50,6 +52,7 @@ def _tasks() -> list[tuple[str, ...]]:
                 str(task.fewshot.count),
                 task.metric or "",
                 ", ".join(sources) or "path",
+                ", ".join(task.variants),
             )
         )
     return rows

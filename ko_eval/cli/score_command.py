@@ -34,6 +34,7 @@ def score(
 ) -> None:
     """Score responses made elsewhere."""
     with boundary(debug=debug):
+        from ko_eval.reports.table import BUNDLED_NOTE
         from ko_eval.runs.files import write_atomically
         from ko_eval.runs.scoring import read_responses, sample_line, score_task
         from ko_eval.tasks.prepare import prepare_samples
@@ -51,6 +52,8 @@ def score(
             typer.echo(_as_json(result))
         else:
             _print_table(result)
+            if data == "bundled":
+                typer.echo(BUNDLED_NOTE)
 
 
 def _as_json(result: TaskResult) -> str:

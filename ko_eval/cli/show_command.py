@@ -10,6 +10,7 @@ from ko_eval.cli.boundary import boundary
 
 if TYPE_CHECKING:
     from ko_eval.tasks.prepare import PreparedTask
+    from ko_eval.types import Sample
 
 
 def show(
@@ -58,16 +59,26 @@ def _show_text(prepared: PreparedTask, index: int) -> None:
         for number, pair in enumerate(request.pairs):
             if number == 0 or pair.context != request.pairs[0].context:
                 typer.echo(f"--- context {number + 1} ---\n{pair.context}")
-        typer.echo("--- scored after it (quoted; * is right) ---")
-        for number, pair in enumerate(request.pairs):
-            mark = "*" if sample.target == number else " "
-            typer.echo(f"{mark} {number + 1}: {pair.continuation!r}")
+        heading, marks = _worth(sample)
+        typer.echo(f"--- scored after it (quoted; {heading}) ---")
+        for number, (mark, pair) in enumerate(zip(marks, request.pairs, strict=True), start=1):
+            typer.echo(f"{mark} {number}: {pair.continuation!r}")
         return
     typer.echo(f"--- prompt ---\n{request.prompt}")
     typer.echo("--- request ---")
     typer.echo(f"stop: {list(request.stop)!r}  max_tokens: {request.max_tokens}")
     if sample.target is not None:
         typer.echo(f"--- expected ---\n{sample.target}")
+
+
+def _worth(sample: Sample) -> tuple[str, list[str]]:
+    """What the choices are worth: a heading, and a mark for each."""
+    for field, heading in (("credits", "credit first"), ("distribution", "share first")):
+        values = sample.fields.get(field)
+        if sample.target is None and isinstance(values, list):
+            return heading, [f"{float(str(value)):.2f}" for value in values]
+    right = [number == sample.target for number in range(len(sample.choices))]
+    return "* is right", ["*" if is_right else " " for is_right in right]
 
 
 def _show_tokens(

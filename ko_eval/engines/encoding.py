@@ -236,7 +236,8 @@ class Encoder:
                 raise DataError(
                     f"task '{request.task}' asks for {request.max_tokens} new tokens; the model's "
                     f"window is {self.max_length}",
-                    hint="use a model with a longer window, or lower the task's max_tokens",
+                    hint="lower it in a suite of your own (overrides: "
+                    f"{{{request.task}: {{max_tokens: …}}}}), or leave the task out",
                 )
             dropped = max(0, len(prompt) - room)
             prompt = prompt[dropped:]
