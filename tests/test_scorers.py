@@ -71,6 +71,16 @@ def test_the_standard_error_of_a_share_is_the_references() -> None:
     assert metric.stderr == pytest.approx(math.sqrt(0.75 * 0.25 / 3), abs=1e-15)
 
 
+def test_equal_credits_do_not_make_a_score_certain() -> None:
+    sample = choice(choices=("가나다라", "가나"), credits=[2 / 3, 1])
+    scores = [GradedChoice().score(sample, sums(-4, -3)) for _ in range(5)]
+    metric = GradedChoice().aggregate(scores)["credit_norm"]
+    assert (metric.value, metric.stderr) == (pytest.approx(2 / 3), pytest.approx(0))
+    assert metric.low is not None
+    assert metric.high is not None
+    assert metric.low < 0.3 < 0.9 < metric.high
+
+
 def test_one_sample_has_no_standard_error() -> None:
     scorer = ChoiceLikelihood()
     metric = scorer.aggregate([scorer.score(choice(), sums(-1, -2, -3, -4))])["acc"]

@@ -42,14 +42,17 @@ def share_metric(values: Sequence[float]) -> Metric:
     """The mean of independent values from 0 to 1.
 
     As `mean_metric`, but the interval stays within [0, 1]; it is Wilson's where every value is 0 or
-    1, so it is not empty when all samples are right, or all wrong.
+    1, and where all values are equal. So it is not empty when all samples are right, or all wrong;
+    values between 0 and 1 vary less than right and wrong, so for them it errs on the wide side.
 
     Raises:
         DataError: there are no values.
     """
     metric = mean_metric(values)
     array = _filled(values)
-    if metric.stderr is None or not bool(np.isin(array, (0.0, 1.0)).all()):
+    two_valued = bool(np.isin(array, (0.0, 1.0)).all())
+    all_equal = bool((array == array[0]).all())
+    if metric.stderr is None or not (two_valued or all_equal):
         return within(metric, 0.0, 1.0)
     low, high = wilson_interval(successes=float(array.sum()), n=array.size)
     return dataclasses.replace(metric, low=low, high=high)
