@@ -14,6 +14,7 @@ from ko_eval.scorers.context_likelihood import ContextLikelihood
 from ko_eval.scorers.eq_bench import EqBench, korean_ratings, parsed_ratings, scaled_difference
 from ko_eval.scorers.graded_choice import GradedChoice
 from ko_eval.scorers.gsm8k import Gsm8k, flexible_number, strict_number
+from ko_eval.scorers.ifeval import Ifeval
 from ko_eval.scorers.registry import create_scorer
 from ko_eval.scorers.social_value import SocialValue
 from ko_eval.types import (
@@ -320,6 +321,40 @@ def test_references_may_be_python_literals_in_strings() -> None:
 def test_wrong_references_are_refused(reference: JsonValue) -> None:
     with pytest.raises(DataError, match="emotion1"):
         EqBench().check(eq_sample(reference))
+
+
+# --- cells that hold a list or an object as text -----------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["[1, 2, 1, 4, 2]", "(1, 2, 1, 4, 2)", '{"no": "list"}'])
+def test_a_distribution_may_be_written_as_text(cell: str) -> None:
+    sample = choice(choices=FIVE, distribution=cell)
+    if cell.startswith("{"):
+        with pytest.raises(DataError, match="five non-negative numbers"):
+            SocialValue().check(sample)
+    else:
+        assert SocialValue().score(sample, chosen(3)).metrics["sva"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("cell", ["null", "None"])
+def test_instructions_may_be_written_as_json_or_as_python(cell: str) -> None:
+    fields: dict[str, JsonValue] = {
+        "prompt": "쉼표 없이",
+        "instruction_id_list": '["punctuation:no_comma"]',
+        "kwargs": f'[{{"num_words": {cell}}}]',
+    }
+    score = Ifeval().score(Sample("i", fields), text("예"))
+    assert score.metrics["prompt_level_strict_acc"] == 1.0
+
+
+@pytest.mark.parametrize("cell", ["[" * 100_000, "9" * 10_000, "[" + "9" * 400 + ", 1, 1, 1, 1]"])
+def test_a_hostile_cell_is_refused_and_not_a_crash(cell: str) -> None:
+    with pytest.raises(DataError):
+        SocialValue().check(choice(choices=FIVE, distribution=cell))
+    with pytest.raises(DataError):
+        EqBench().check(eq_sample(cell))
+    with pytest.raises(DataError):
+        Ifeval().check(Sample("i", {"prompt": "p", "instruction_id_list": cell, "kwargs": "[]"}))
 
 
 # --- all -------------------------------------------------------------------------------------

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ko_eval.cli.boundary import boundary
+
+if TYPE_CHECKING:
+    from ko_eval.runs.plan import RunOptions
 
 
 def run(
@@ -98,14 +101,12 @@ def run(
         _evaluate_and_print(options)
 
 
-def _evaluate_and_print(options: object) -> None:
+def _evaluate_and_print(options: RunOptions) -> None:
     from ko_eval.cli.console import stderr_console, stdout_console
     from ko_eval.cli.progress import ConsoleReporter
     from ko_eval.reports.table import data_note, result_table
     from ko_eval.runs.evaluate import evaluate
-    from ko_eval.runs.plan import RunOptions
 
-    assert isinstance(options, RunOptions)
     with ConsoleReporter(stderr_console()) as reporter:
         outcome = evaluate(options, reporter)
     console = stdout_console()

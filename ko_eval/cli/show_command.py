@@ -9,6 +9,9 @@ import typer
 from ko_eval.cli.boundary import boundary
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ko_eval.engines.base import TokenIds
     from ko_eval.tasks.prepare import PreparedTask
     from ko_eval.types import Sample
 
@@ -122,7 +125,6 @@ def _show_tokens(
     typer.echo(f"{len(encoded.prompt)} prompt tokens: {_pieces(tokenizer, encoded.prompt)}")
 
 
-def _pieces(tokenizer: object, ids: tuple[int, ...]) -> str:
-    """Tokens as texts between bars, with their ids."""
-    decode = tokenizer.decode  # type: ignore[attr-defined]
-    return " ".join(f"{decode([token])!r}({token})" for token in ids)
+def _pieces(tokenizer: PreTrainedTokenizerBase, ids: TokenIds) -> str:
+    """Tokens as quoted texts, each with its id."""
+    return " ".join(f"{tokenizer.decode([token])!r}({token})" for token in ids)

@@ -9,8 +9,6 @@ reference's names, followed by a colon of either width and a number from 0 to 10
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 import re
 import unicodedata
@@ -20,11 +18,11 @@ from typing import ClassVar, Literal
 
 from ko_eval.errors import DataError
 from ko_eval.scorers.base import expect_text, failed_score, unanswered
+from ko_eval.scorers.cells import parsed_or_none
 from ko_eval.stats.estimates import mean_metric, scaled, share_metric
 from ko_eval.types import (
     FailedResponse,
     GenerateResponse,
-    JsonValue,
     Metric,
     Outcome,
     RequestKind,
@@ -66,7 +64,8 @@ def reference_ratings(sample: Sample) -> dict[str, float]:
     Raises:
         DataError: it is not four named ratings.
     """
-    given = _as_object(sample.fields.get("reference_answer_fullscale"))
+    found = parsed_or_none(sample.fields.get("reference_answer_fullscale"))
+    given = found if isinstance(found, Mapping) else {}
     try:
         ratings = {
             str(given[f"emotion{i}"]): float(str(given[f"emotion{i}_score"])) for i in range(1, 5)
@@ -79,19 +78,6 @@ def reference_ratings(sample: Sample) -> dict[str, float]:
             "(all different) and emotion1_score … emotion4_score"
         )
     return ratings
-
-
-def _as_object(value: JsonValue) -> Mapping[str, JsonValue]:
-    parsed = value
-    if isinstance(value, str):
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            try:
-                parsed = ast.literal_eval(value)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                parsed = None
-    return parsed if isinstance(parsed, Mapping) else {}
 
 
 def parsed_ratings(text: str, names: Sequence[str]) -> dict[str, float] | None:

@@ -11,14 +11,13 @@ FACTS 3.7; the formulas are assumed, the paper was not at hand:
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ko_eval.errors import DataError
 from ko_eval.scorers.base import expect_loglikelihoods, failed_score, mean_shares
+from ko_eval.scorers.cells import parsed_or_none
 from ko_eval.scorers.likelihoods import best, check_choices, check_finite, choosing, per_length
 from ko_eval.types import (
     FailedResponse,
@@ -32,12 +31,14 @@ from ko_eval.types import (
 
 _STEPS = 5
 _NEUTRAL = 1
+# Shares, percentages and counts of people are all far below this.
+_MOST = 1e12
 
 
 def respondent_shares(sample: Sample) -> tuple[list[float], Literal["shares", "letter"]]:
     """Shares of the five options, summing to 1, and the form in which they were given.
 
-    Five numbers (shares, percentages or counts; also as JSON in a string) are scaled to sum to 1.
+    Five numbers (shares, percentages or counts; also written as text) are scaled to sum to 1.
     A single letter A to E, which public data may hold, puts everybody on that option.
 
     Raises:
@@ -47,14 +48,10 @@ def respondent_shares(sample: Sample) -> tuple[list[float], Literal["shares", "l
     if isinstance(given, str) and given.strip().upper() in tuple("ABCDE"):
         index = "ABCDE".index(given.strip().upper())
         return [float(i == index) for i in range(_STEPS)], "letter"
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            given = None
+    given = parsed_or_none(given)
     numbers = (
-        [float(x) for x in given if isinstance(x, int | float) and x >= 0 and math.isfinite(x)]
-        if isinstance(given, list)
+        [float(x) for x in given if isinstance(x, int | float) and 0 <= x <= _MOST]
+        if isinstance(given, list | tuple)
         else []
     )
     if len(numbers) != _STEPS or sum(numbers) <= 0:

@@ -5,33 +5,15 @@ A data row is only ever a value, never a template, so a row cannot run anything.
 
 from __future__ import annotations
 
-import ast
 import functools
-import json
 from collections.abc import Callable, Mapping
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ko_eval.errors import TaskError
+from ko_eval.scorers.cells import parsed_cell
 from ko_eval.types import JsonValue
-
-
-def literal(value: JsonValue) -> JsonValue:
-    """Filter `literal`: an object written as JSON or as a Python literal in a string cell.
-
-    Raises:
-        ValueError: the cell is neither.
-    """
-    if not isinstance(value, str):
-        return value
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            parsed: JsonValue = parse(value)
-            return parsed
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    raise ValueError(f"neither JSON nor a Python literal: {value[:60]!r}")
 
 
 @functools.cache
@@ -40,7 +22,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, keep_trailing_newline=True
     )
-    environment.filters["literal"] = literal
+    environment.filters["literal"] = parsed_cell
     return environment
 
 

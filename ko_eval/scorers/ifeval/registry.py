@@ -6,13 +6,13 @@ followed = [instruction.check(response) for instruction in instructions]
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from unicodedata import normalize
 
 from ko_eval.errors import DataError, near_miss
+from ko_eval.scorers.cells import parsed_or_none
 from ko_eval.scorers.ifeval import english, formats, korean
 from ko_eval.scorers.ifeval.arguments import Arguments, Checker
 from ko_eval.types import JsonValue, Sample
@@ -138,15 +138,10 @@ def _composed(value: JsonValue) -> JsonValue:
 
 
 def _listed(sample: Sample, field: str) -> Sequence[JsonValue]:
-    value = sample.fields.get(field)
-    if isinstance(value, str):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            value = None
+    value = parsed_or_none(sample.fields.get(field))
     if not isinstance(value, list | tuple):
         raise DataError(
             f"sample '{sample.id}' has no list in '{field}'",
-            hint="give a list, or a list written as a Python literal",
+            hint="give a list, or a list written as JSON or as a Python literal",
         )
     return value
