@@ -240,11 +240,10 @@ def _stands_behind_digits(text: str, end: int, last: re.Match[str], counted: boo
 def _stands_alone(text: str, start: int, end: int, last: re.Match[str], lenient: bool) -> bool:
     """Whether a numeral of one part is a number: 삼 년, 세 명, 다섯; not 이 점, 한국, 만약."""
     word = last.group()
-    stated = bool(_STATED.match(text, end))
     if last.lastgroup == "digit":
         if word == "공":
             return False
-        if _MEASURE.match(text, end) or (lenient and stated):
+        if _MEASURE.match(text, end) or (lenient and _STATED.match(text, end)):
             return True
         if lenient:
             return _SPACED_UNIT.match(text, end) is not None
@@ -253,16 +252,15 @@ def _stands_alone(text: str, start: int, end: int, last: re.Match[str], lenient:
     if last.lastgroup in ("small", "big"):
         if word in "조경" or (word == "만" and text.startswith((" 세", " 나이"), end)):
             return False
-        return bool(_AFTER_POWER.match(text, end) or _SPACED_UNIT.match(text, end)) or (
-            lenient and stated
-        )
+        counts = _AFTER_POWER.match(text, end) or _SPACED_UNIT.match(text, end)
+        return bool(counts or (lenient and _STATED.match(text, end)))
     if _SPACED_UNIT.match(text, end):
         return True
     if _GLUED_UNIT.match(text, end):
         return not _OTHER_WORDS.match(text, start)
     if word in _BEFORE_COUNTERS:
         return False
-    return stated if word in _LONE_NOUNS else bool(_TAIL.match(text, end))
+    return bool((_STATED if word in _LONE_NOUNS else _TAIL).match(text, end))
 
 
 def _may_end_in_a_particle(text: str, end: int, compound: _Compound, last: re.Match[str]) -> bool:

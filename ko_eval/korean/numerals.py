@@ -22,14 +22,14 @@ from ko_eval.korean.normalize import normalized, without_markup
 from ko_eval.korean.numeral_words import DIGIT_WORDS, numeral_at
 
 _INTEGER = r"[0-9]{1,15}"
-_FIGURES = "0123456789.½⅓⅔¼¾⅕⅛"
+_FIGURES = "0123456789½⅓⅔¼¾⅕⅛"
 _SINO = "".join(DIGIT_WORDS)
 _PLAIN_SINO = f"{_SINO}십백천만"
 
 # Where a number may begin. No digits of a name or an exponent, nor the rest of a longer run (x2,
 # H2O, cm^2, 1.2.3), and no word with a letter or digit glued in front.
 _FIRST = re.compile(
-    rf"(?<![A-Za-z0-9_^])(?<![0-9]\.)[{_FIGURES}]"
+    rf"(?<![A-Za-z0-9_^])(?<![0-9]\.)(?:[{_FIGURES}]|\.(?=[0-9]))"
     rf"|(?<![^\W_])[{_SINO}십백천만억조경하한둘두셋세석넷네넉다여열스서마쉰예아너대반]"
 )
 # 3x is no number; 4x5 and 3 xyz hold some.
@@ -60,6 +60,7 @@ _SIGN = re.compile(
     r"(?P<sign>(?:마이너스|음수|음의|영하) ?|[-–])?(?:US)?[$₩€£¥]?(?<=[$₩€£¥])(?P<inner>-)?$"
     r"|(?P<plain>(?:마이너스|음수|음의|영하) ?|[-–]|(?:(?<==)|(?<== ))[-–] )$"
 )
+_LONGEST_SIGN = 8
 # Half a unit behind a count of it: 3시간 반; and alone: 반 개. Not 3학년 반, 반드시.
 _HALF_BEHIND = re.compile(rf" ?(?!학년){UNIT} ?반(?={TAIL})")
 _HALF = re.compile(
@@ -167,14 +168,14 @@ def parse_number(text: str) -> Fraction | None:
 
 def _number_at(text: str, first: int, expected_at: int) -> Number | None:
     """The number whose digits or words begin at `first`, or None."""
-    in_words = text[first] not in _FIGURES
+    in_words = text[first] not in _FIGURES and text[first] != "."
     unclear = (_ABOUT if in_words else _ENTANGLED).match(text, first)
     if unclear:
         return Number(None, _sign_in_front(text, first)[0], unclear.end())
     read = _words_at(text, first) if in_words else _fraction_at(text, first)
     if not read:
         # Behind "정답은" a word may have a sign in front: 마이너스 오.
-        near = 0 <= expected_at <= first
+        near = 0 <= first - expected_at <= _LONGEST_SIGN
         lenient = near and expected_at in (first, _sign_in_front(text, first)[0])
         numeral = numeral_at(text, first, lenient=lenient)
         if numeral is None or _VARIABLE.match(text, numeral.end):
@@ -191,7 +192,7 @@ def _number_at(text: str, first: int, expected_at: int) -> Number | None:
 
 def _sign_in_front(text: str, first: int) -> tuple[int, bool]:
     """Where a number with its signs begins, and whether it is negative."""
-    window = max(0, first - 8)
+    window = max(0, first - _LONGEST_SIGN)
     sign = _SIGN.search(text[window:first])
     if sign is None:
         return first, False

@@ -101,7 +101,7 @@ _LONGEST = 300
 _MOST, _MOST_SENTENCES = 20, 200
 """Places of one kind, and sentences, that are looked at, counted from the end."""
 _NEAR = 100
-"""Characters at the end of a sentence, in which a number that ends it stands."""
+"""Characters in which a number at the beginning or the end of a sentence stands."""
 _OVERLAP = 40
 """Characters that a number and its company may take."""
 
@@ -196,8 +196,9 @@ def _is_statement(text: str) -> bool:
     return bool(offered or _STATED.match(text, numbers[0].end))
 
 
-def _first_two(text: str, expected_at: int) -> list[Number]:
-    return list(islice(numbers_from(text, expected_at), 2))
+def _first_two(text: str, start: int) -> list[Number]:
+    """The first two numbers near a place where one is expected."""
+    return list(islice(numbers_from(text, start, 0, start + _NEAR), 2))
 
 
 def _last_numbers(text: str, expected_at: int = -1, reach: int = _LONGEST) -> list[Number]:

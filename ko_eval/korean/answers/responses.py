@@ -22,7 +22,7 @@ _NEXT_QUESTION = re.compile(
     r"(?:(?::|\.(?!\d))[^\n]*|[\])】][ \t]?\*{0,2}:?[^\n]*|$)|</s>|<\|[a-z_]{1,20}\|>",
     re.IGNORECASE | re.MULTILINE,
 )
-_MOST_QUESTIONS = 50
+_MOST_QUESTIONS = 20
 """Questions up to which a response is read: it keeps hostile text cheap."""
 
 ANSWER = "정답|해답|답변|답안|답"
