@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before torch is imported: a tiny model is quickest on one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from command_server import CommandServer
+from hypothesis import settings
 from tiny_model import make_tiny_llama
+
+# A busy machine is no failure. `.ci/run` asks for the thorough one with --hypothesis-profile.
+settings.register_profile("fast", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.load_profile("fast")
 
 # A plain template in the manner of ChatML.
 CHAT_TEMPLATE = (
@@ -43,19 +50,37 @@ def tiny_bos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-bos", add_bos=True)
 
 
+@pytest.fixture(scope="session")
+def command_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer]:
+    """Starts commands that need not import torch again."""
+    with CommandServer(tmp_path_factory.mktemp("commands")) as server:
+        yield server
+
+
 @pytest.fixture
-def ko_eval(tmp_path: Path) -> Command:
+def ko_eval(tmp_path: Path, command_server: CommandServer) -> Command:
     """Runs the command line in an empty folder, as a user would."""
 
-    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        cache = str(tmp_path / "cache")
+        return command_server.start(arguments, tmp_path, KO_EVAL_CACHE=cache).completed()
+
+    return run
+
+
+@pytest.fixture
+def ko_eval_afresh(tmp_path: Path) -> Command:
+    """The same in an interpreter that has imported nothing."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ,
             "HF_HUB_OFFLINE": "1",
             "KO_EVAL_CACHE": str(tmp_path / "cache"),
         }
         command = [sys.executable, "-m", "ko_eval.cli.main", *map(str, arguments)]
-        return subprocess.run(  # type: ignore[call-overload, no-any-return]
-            command, capture_output=True, text=True, cwd=tmp_path, env=environment, **options
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
         )
 
     return run

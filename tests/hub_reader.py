@@ -9,6 +9,8 @@ import traceback
 from dataclasses import asdict
 from typing import Any
 
+import yaml
+
 from ko_eval.errors import KoEvalError
 from ko_eval.tasks.definition import HubSource
 from ko_eval.tasks.hub import hub_rows
@@ -16,6 +18,11 @@ from ko_eval.tasks.prepare import prepare_task
 from ko_eval.tasks.registry import load_task
 from ko_eval.tasks.rows import Rows
 from ko_eval.types import GenerateRequest, Request
+
+# The hub's client reads dataset cards by `yaml.safe_load`, once for each of KMMLU's 45
+# configurations, which in Python takes seconds.
+if yaml.__with_libyaml__:
+    yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[assignment, misc]
 
 
 def described(rows: Rows) -> dict[str, Any]:

@@ -26,10 +26,10 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_version(ko_eval: Command) -> None:
+def test_version(ko_eval_afresh: Command) -> None:
     from ko_eval import __version__
 
-    assert ko_eval("--version").stdout.strip() == __version__
+    assert ko_eval_afresh("--version").stdout.strip() == __version__
 
 
 @pytest.mark.parametrize(
@@ -41,15 +41,15 @@ def test_version(ko_eval: Command) -> None:
         ("cards", "51.37"),
     ],
 )
-def test_list(ko_eval: Command, what: str, part: str) -> None:
-    done = ko_eval("list", what)
+def test_list(ko_eval_afresh: Command, what: str, part: str) -> None:
+    done = ko_eval_afresh("list", what)
     assert done.returncode == 0
     assert part in done.stdout
     assert done.stderr == ""
 
 
-def test_list_of_something_else(ko_eval: Command) -> None:
-    done = ko_eval("list", "task")
+def test_list_of_something_else(ko_eval_afresh: Command) -> None:
+    done = ko_eval_afresh("list", "task")
     assert (done.returncode, done.stdout) == (2, "")
     assert "did you mean 'tasks'" in done.stderr
 
@@ -83,10 +83,10 @@ def gold_responses(path: Path) -> Path:
 
 
 def test_score_prints_one_json_object_and_a_line_per_sample(
-    ko_eval: Command, tmp_path: Path
+    ko_eval_afresh: Command, tmp_path: Path
 ) -> None:
     responses = gold_responses(tmp_path / "r.jsonl")
-    done = ko_eval(
+    done = ko_eval_afresh(
         "score", "ko_gsm8k", "--responses", responses, "--json", "--samples-out", "s.jsonl"
     )
     result = json.loads(done.stdout)
@@ -130,8 +130,8 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_public_task_is_shown_with_example_rows(ko_eval: Command) -> None:
-    done = ko_eval("show", "kmmlu", "--shots", "0")
+def test_a_public_task_is_shown_with_example_rows(ko_eval_afresh: Command) -> None:
+    done = ko_eval_afresh("show", "kmmlu", "--shots", "0")
     assert done.returncode == 0, done.stderr
     assert "written for ko-eval as examples; --data hub reads the benchmark's own" in done.stdout
     assert "of kmmlu.jsonl (example)" in done.stdout

@@ -400,7 +400,7 @@ def test_the_commit_on_the_hub_is_recorded_at_first_use(
     )
     assert done.returncode == 0, done.stderr
     assert "public equivalents" in done.stdout
-    assert "Generating" not in done.stderr
+    assert done.stderr == ""
     result = RunResult.model_validate_json(next(tmp_path.rglob("results.json")).read_bytes())
     assert result.tasks[0].data.revision == COMMIT
     assert result.tasks[0].data.label == "hub"

@@ -6,6 +6,7 @@ normalisation shows, and rounding does not flip an answer.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,9 +62,10 @@ def make_tiny_llama(
     return folder
 
 
-def _tokenizer(add_bos: bool) -> PreTrainedTokenizerBase:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
+@functools.cache
+def _trained() -> str:
+    """The tokenizer's JSON; training takes most of the time that a tiny model takes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     bare = Tokenizer(models.BPE())
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -75,6 +77,14 @@ def _tokenizer(add_bos: bool) -> PreTrainedTokenizerBase:
         show_progress=False,
     )
     bare.train_from_iterator(_korean_text(), trainer)
+    return str(bare.to_str())
+
+
+def _tokenizer(add_bos: bool) -> PreTrainedTokenizerBase:
+    from tokenizers import Tokenizer, processors
+    from transformers import PreTrainedTokenizerFast
+
+    bare = Tokenizer.from_str(_trained())
     if add_bos:
         bare.post_processor = processors.TemplateProcessing(
             single=f"{BOS} $A",
