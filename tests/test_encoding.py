@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ko_eval.engines.base import EncodedGenerate, EncodedLoglikelihood
-from ko_eval.engines.encoding import ChatTemplate, Encoder, load_tokenizer
+from ko_eval.engines.base import EncodedGenerate, EncodedLoglikelihood, EncodedPair
+from ko_eval.engines.encoding import ChatTemplate, Encoder, likelihood_key, load_tokenizer
 from ko_eval.engines.model_folder import resolve_model
 from ko_eval.engines.model_settings import ModelSettings, Reasoning
 from ko_eval.errors import DataError, ModelError
@@ -192,3 +195,65 @@ def test_a_template_that_asks_for_the_date_gets_a_fixed_one(tmp_path: Path) -> N
     model = make_tiny_llama(tmp_path / "dated", chat_template=template)
     e = encoder(model, "on")
     assert e.tokenizer.decode(generation(e, asked("안녕?")).prompt) == "26 July 2024 안녕?"
+
+
+@functools.cache
+def shared_encoder(model: Path) -> Encoder:
+    return encoder(model)
+
+
+def plain_pair(e: Encoder, context: str, continuation: str) -> EncodedPair:
+    """Context and whole each through the tokenizer, split at the context's length (FACTS 3.1)."""
+    kept = context.rstrip()
+    head = e.tokenizer(kept, add_special_tokens=False)["input_ids"]
+    whole = e.tokenizer(context + continuation, add_special_tokens=False)["input_ids"]
+    border = min(len(head), len(whole) - 1)
+    front = list(e.prefix) + head[:border]
+    return EncodedPair(tuple(front or [e.tokenizer.bos_token_id]), tuple(whole[border:]))
+
+
+KOREAN = st.lists(
+    st.sampled_from(
+        ["질문:", "하늘은 ", "니다", "\n", "\n\n", " ", "  ", "A", "3", ".", "'s", "하였습"]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(contexts=st.lists(KOREAN, min_size=1, max_size=3), ends=st.lists(KOREAN, min_size=1))
+def test_pairs_are_those_of_whole_texts_however_they_were_encoded(
+    tiny: Path, tiny_bos: Path, contexts: list[str], ends: list[str]
+) -> None:
+    for e in (shared_encoder(tiny), shared_encoder(tiny_bos)):
+        continuations = [end + "끝" for end in ends]
+        requests = [scored(context, *continuations) for context in contexts]
+        for request, encoded in zip(requests, e.encode(requests), strict=True):
+            assert isinstance(encoded, EncodedLoglikelihood)
+            assert list(encoded.pairs) == [
+                plain_pair(e, pair.context, pair.continuation) for pair in request.pairs
+            ]
+
+
+def test_choices_share_their_context_in_memory(tiny_bos: Path) -> None:
+    e = encoder(tiny_bos)
+    one, two = e.encode([scored("질문:\n답:", " 예", " 아니요"), scored("질문:\n답:", " 모름")])
+    assert isinstance(one, EncodedLoglikelihood)
+    assert isinstance(two, EncodedLoglikelihood)
+    assert one.pairs[0].context is one.pairs[1].context is two.pairs[0].context
+
+
+def test_a_key_is_of_the_token_ids_and_of_the_border_between_them() -> None:
+    def key(*pairs: tuple[tuple[int, ...], tuple[int, ...]]) -> str:
+        return likelihood_key([EncodedPair(*pair) for pair in pairs])
+
+    again = tuple(int(text) for text in ("1000", "2000"))
+    assert key(((1000, 2000), (3,)), ((1000, 2000), (4,))) == key((again, (3,)), (again, (4,)))
+    different = [
+        key(((1, 2), (3,))),
+        key(((1,), (2, 3))),
+        key(((1, 2), (3,)), ((1, 2), (3,))),
+        key(((1, 2), (3,)), ((1,), (3,))),
+        key(((1, 2), (4,))),
+    ]
+    assert len(set(different)) == len(different)

@@ -15,11 +15,13 @@ def load_encoder(
     max_length: int | None,
     *,
     trust_remote_code: bool,
+    revision: str | None = None,
 ) -> tuple[ModelFolder, Encoder]:
     """The model's folder, and an encoder with its tokenizer.
 
     Args:
         max_length: window in tokens; None takes the model's own.
+        revision: commit, tag or branch on the hub.
 
     Raises:
         ModelError: the model cannot be found, or its tokenizer not loaded.
@@ -29,7 +31,9 @@ def load_encoder(
     from ko_eval.engines.model_settings import settings_for
     from ko_eval.runs.plan import window
 
-    folder = resolve_model(model, trust_remote_code=trust_remote_code, weights=False)
+    folder = resolve_model(
+        model, revision=revision, trust_remote_code=trust_remote_code, weights=False
+    )
     encoder = Encoder(
         load_tokenizer(folder, trust_remote_code=trust_remote_code),
         settings_for(folder),

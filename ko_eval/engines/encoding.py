@@ -2,12 +2,14 @@
 
 FACTS 3.1: spaces at the end of a context move to the continuation; both are encoded as one text and
 split at the length of the encoded context. Special tokens in front (BOS) are added once, by the
-model's own convention; a chat template brings its own.
+model's own convention; a chat template brings its own. What is equal is encoded once, and requests
+that share a context share its tuple.
 """
 
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -22,6 +24,8 @@ from ko_eval.engines.base import (
 )
 from ko_eval.engines.model_folder import ModelFolder
 from ko_eval.engines.model_settings import ModelSettings
+from ko_eval.engines.quick_import import import_transformers
+from ko_eval.engines.text_tokens import TextTokens
 from ko_eval.errors import DataError, ModelError, first_line
 from ko_eval.types import GenerateRequest, LoglikelihoodRequest, Message, Request
 
@@ -38,18 +42,23 @@ The date that Llama 3's own templates fall back to.
 
 
 def load_tokenizer(
-    folder: ModelFolder, *, trust_remote_code: bool = False
+    folder: ModelFolder, *, trust_remote_code: bool = False, add_bos_token: bool | None = None
 ) -> PreTrainedTokenizerBase:
     """The model's own tokenizer.
+
+    Args:
+        add_bos_token: whether it puts BOS in front of a text; None leaves it as it is.
 
     Raises:
         ModelError: it cannot be loaded.
     """
+    import_transformers()
     from transformers import AutoTokenizer
 
+    settings = {} if add_bos_token is None else {"add_bos_token": add_bos_token}
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(folder.path), trust_remote_code=trust_remote_code
+            str(folder.path), trust_remote_code=trust_remote_code, **settings
         )
     except Exception as error:  # the tokenizers library raises plain exceptions
         raise ModelError(
@@ -78,8 +87,10 @@ class Encoder:
     max_length: int = 2048
     seed: int = 0
     prefix: TokenIds = field(init=False)
+    _tokens: TextTokens = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._tokens = TextTokens(self.tokenizer)
         with_special = self._ids(["가"], special=True)[0]
         bare = self._ids(["가"])[0]
         # Only the front counts: an EOS that some tokenizers add behind would end the text.
@@ -173,24 +184,39 @@ class Encoder:
 
     def _likelihoods(self, requests: Sequence[LoglikelihoodRequest]) -> list[EncodedLoglikelihood]:
         texts = [
-            self._pair_texts(request, index)
+            [self._pair_texts(request, index) for index in range(len(request.pairs))]
             for request in requests
-            for index in range(len(request.pairs))
         ]
-        contexts = self._ids([context for context, _ in texts])
-        wholes = self._ids([context + continuation for context, continuation in texts])
-        encoded, position = [], 0
+        pairs = iter(self._pairs([pair for of_request in texts for pair in of_request]))
+        encoded = []
         for request in requests:
-            pairs, truncated = [], 0
-            for _ in request.pairs:
-                pair = self._split(contexts[position], wholes[position])
-                pair, dropped = self._fitted(pair, request)
-                pairs.append(pair)
-                truncated += dropped
-                position += 1
-            key = _key("loglikelihood", *((p.context, p.continuation) for p in pairs))
-            encoded.append(EncodedLoglikelihood(key, request, tuple(pairs), truncated))
+            fitted = [self._fitted(next(pairs), request) for _ in request.pairs]
+            kept = tuple(pair for pair, _ in fitted)
+            dropped = sum(count for _, count in fitted)
+            encoded.append(EncodedLoglikelihood(likelihood_key(kept), request, kept, dropped))
         return encoded
+
+    def _pairs(self, texts: Sequence[tuple[str, str]]) -> list[EncodedPair]:
+        """Contexts and continuations as token ids; equal contexts share one tuple."""
+        separable = [self._tokens.separable(*pair) for pair in texts]
+        contexts = self._ids([context for context, _ in texts])
+        behind = self._ids(
+            [
+                continuation if alone else context + continuation
+                for (context, continuation), alone in zip(texts, separable, strict=True)
+            ]
+        )
+        fronts = {
+            context: self._with_prefix(ids)
+            for (context, _), ids in zip(texts, contexts, strict=True)
+        }
+        pairs = []
+        for (text, _), context, rest, alone in zip(texts, contexts, behind, separable, strict=True):
+            if alone and rest and fronts[text]:
+                pairs.append(EncodedPair(fronts[text], rest))
+            else:
+                pairs.append(self._split(context, context + rest if alone else rest))
+        return pairs
 
     def _pair_texts(self, request: LoglikelihoodRequest, index: int) -> tuple[str, str]:
         """Context and continuation as texts."""
@@ -286,12 +312,21 @@ class Encoder:
         return bool(reasoning.enabled)
 
     def _ids(self, texts: Sequence[str], *, special: bool = False) -> list[TokenIds]:
-        if not texts:
-            return []
-        unique = list(dict.fromkeys(texts))
-        found = self.tokenizer(unique, add_special_tokens=special)["input_ids"]
-        ids = {text: tuple(int(i) for i in row) for text, row in zip(unique, found, strict=True)}
-        return [ids[text] for text in texts]
+        return self._tokens.ids(texts, special=special)
+
+
+def likelihood_key(pairs: Sequence[EncodedPair]) -> str:
+    """The content key of pairs: over their ids as bytes, a context not again where it repeats."""
+    digest = hashlib.sha256(b"loglikelihood")
+    before: TokenIds = ()
+    for pair in pairs:
+        # The same object first: to compare long tuples that are equal takes a while.
+        repeats = pair.context is before or pair.context == before
+        ids = pair.continuation if repeats else pair.context + pair.continuation
+        head = (-1 if repeats else len(pair.context), len(pair.continuation))
+        digest.update(struct.pack(f"<{2 + len(ids)}i", *head, *ids))
+        before = pair.context
+    return digest.hexdigest()[:32]
 
 
 def _key(*parts: object) -> str:

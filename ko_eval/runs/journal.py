@@ -29,6 +29,10 @@ _KINDS: Mapping[str, type[Response]] = {
     "generate": GenerateResponse,
     "failed": FailedResponse,
 }
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+_FIELDS = {
+    kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in _KINDS.values()
+}
 _READERS = {name: TypeAdapter[Response](kind) for name, kind in _KINDS.items()}
 
 
@@ -113,11 +117,12 @@ class Journal:
 
 def encode_entry(entry: Entry) -> bytes:
     """An entry as a journal line, line end included."""
-    kind = next(name for name, cls in _KINDS.items() if isinstance(entry.response, cls))
+    kind = type(entry.response)
     content = {
         "key": entry.key,
-        "kind": kind,
-        "response": dataclasses.asdict(entry.response),
+        "kind": _NAMES[kind],
+        # Not `dataclasses.asdict`, which copies every value and takes longer than all the rest.
+        "response": {name: getattr(entry.response, name) for name in _FIELDS[kind]},
         "seconds": round(entry.seconds, 6),
     }
     text = json.dumps(content, ensure_ascii=False)

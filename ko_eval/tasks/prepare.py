@@ -53,13 +53,37 @@ class PreparedTask:
         """SHA-256 over all requests as text."""
         digest = hashlib.sha256()
         for request in self.requests:
-            digest.update(repr(request).encode("utf-8", "surrogatepass") + b"\n")
+            digest.update(_content(request))
         return digest.hexdigest()
 
     def definition_hash(self) -> str:
         """SHA-256 over the task definition."""
         content = self.definition.model_dump(mode="json")
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _content(request: Request) -> bytes:
+    """All of a request, a text that occurs in it more than once written out once."""
+    texts: dict[str, int] = {}
+
+    def place(text: str) -> int:
+        return texts.setdefault(text, len(texts))
+
+    def places(messages: Sequence[Message]) -> list[tuple[str, int]]:
+        return [(message.role, place(message.content)) for message in messages]
+
+    form: list[object] = [request.task, request.sample_id]
+    if isinstance(request, GenerateRequest):
+        form += [place(request.prompt), places(request.messages), request.stop]
+        form += [request.max_tokens, request.temperature, request.top_p]
+    else:
+        form += [(place(pair.context), place(pair.continuation)) for pair in request.pairs]
+        before: Sequence[Message] | None = None
+        for messages in request.messages:
+            form.append("same" if messages == before else places(messages))
+            before = messages
+    head = repr((form, [len(text) for text in texts]))
+    return "".join([head, *texts]).encode("utf-8", "surrogatepass")
 
 
 def prepare_samples(
@@ -209,8 +233,12 @@ def _request(
     contexts = item.contexts
     if len(contexts) == 1:
         contexts = contexts * len(item.continuations)
+    # One object for each distinct context: with many examples it is most of the memory.
+    shown = {
+        context: (header + context, (*turns, Message("user", context))) for context in item.contexts
+    }
     asked = [
-        (header + context, (*turns, Message("user", context)), continuation)
+        (*shown[context], continuation)
         for context, continuation in zip(contexts, item.continuations, strict=True)
     ]
     if (bare := task.unconditional) is not None:
