@@ -126,12 +126,15 @@ class LoglikelihoodResponse:
         token_counts: continuation tokens per pair; empty when the responses were made elsewhere.
         context_tokens: tokens of all rows before their continuations.
         truncated_tokens: context tokens dropped on the left because the model's window was full.
+        greedy: per pair, whether each scored token is the most likely one in its place; empty when
+            the engine does not tell.
     """
 
     loglikelihoods: tuple[float, ...]
     token_counts: tuple[int, ...] = ()
     context_tokens: int = 0
     truncated_tokens: int = 0
+    greedy: tuple[bool, ...] = ()
 
 
 FinishReason = Literal["stop", "length", "unknown"]

@@ -56,7 +56,7 @@ def engine(
     tokenizer.save_pretrained(folder)
     model = resolve_model(str(folder))
     options = LoadOptions(dtype="float32", device="cpu")
-    return TransformersEngine(model, load_tokenizer(model), ModelSettings(), options)
+    return TransformersEngine.load(model, load_tokenizer(model), ModelSettings(), options)
 
 
 def encoder(engine: TransformersEngine) -> Encoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Sequence
 from itertools import pairwise
 from zlib import crc32
@@ -147,17 +148,14 @@ def test_the_order_of_the_pairs_does_not_change_the_forest(
 
 
 @given(pair_lists())
-def test_nodes_lie_depth_first_and_the_heaviest_sibling_first(pairs: list[EncodedPair]) -> None:
+def test_nodes_lie_depth_first(pairs: list[EncodedPair]) -> None:
     forest = build_forest(pairs)
     assert [0, *forest.node_end.tolist()] == [*forest.node_start.tolist(), forest.tokens_distinct]
-    weights: dict[int, list[int]] = {}
-    for node, parent in enumerate(forest.node_parent.tolist()):
+    for node in range(len(forest.node_start)):
         start, last = int(forest.node_start[node]), int(forest.node_last[node])
-        weights.setdefault(parent, []).append(last - start)
         assert forest.node_depth[node] == len(path(forest, start)) - 1
         below = [i for i in range(forest.tokens_distinct) if start in forest.path(i)]
         assert below == list(range(start, last))
-    assert all(siblings == sorted(siblings, reverse=True) for siblings in weights.values())
 
 
 def test_no_pairs_make_an_empty_forest() -> None:
@@ -214,7 +212,7 @@ def test_one_continuation_under_two_contexts_is_read_at_two_places() -> None:
 
 
 def test_ids_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(OverflowError):
+    with pytest.raises(struct.error):
         build_forest([EncodedPair((LARGEST_ID + 1,), (1,))])
 
 
@@ -275,70 +273,36 @@ def test_a_token_sees_its_own_prefix_and_nothing_else(
 
 
 @given(pair_lists(), BUDGETS)
-def test_a_cache_that_is_only_cut_and_extended_holds_the_keys(
+def test_a_row_finds_its_path_among_the_keys_of_the_row_before_it(
     pairs: list[EncodedPair], budgets: list[int]
 ) -> None:
     forest = build_forest(pairs)
-    cache: list[int] = []
+    held: list[int] = []
     for row in packed(forest, budgets):
-        cache = cache[: row.cached]
-        cache.extend(range(row.start, row.end))
-        assert cache == row.keys.tolist()
+        path = row.keys[: row.cached].tolist()
+        assert [key for key in held if key in path] == path
+        held = row.keys.tolist()
+        assert held == sorted(held)
 
 
-@given(pair_lists(), st.integers(1, 40))
-def test_a_subtree_that_fits_is_never_split(pairs: list[EncodedPair], budget: int) -> None:
-    forest = build_forest(pairs)
-    borders = [row.start for row in pack(forest, budget)]
-    for start, last in zip(forest.node_start.tolist(), forest.node_last.tolist(), strict=True):
-        if last - start <= budget:
-            assert not any(start < border < last for border in borders)
-
-
-@given(pair_lists(), st.integers(1, 40))
-def test_rows_are_few(pairs: list[EncodedPair], budget: int) -> None:
-    forest = build_forest(pairs)
-    assert len(list(pack(forest, budget))) <= 1 + 4 * forest.tokens_distinct / budget
-
-
-def test_items_are_packed_behind_their_header() -> None:
+def test_rows_are_full() -> None:
     forest = build_forest(asked(header=100, questions=5, question=20, choices=4, choice=2))
     rows = list(pack(forest, budget=150))
-    assert [(row.cached, row.end - row.start) for row in rows] == [(0, 148), (100, 72)]
+    assert [(row.cached, row.end - row.start) for row in rows] == [(0, 150), (102, 70)]
 
 
 def test_a_header_longer_than_a_row_is_fed_in_pieces() -> None:
     forest = build_forest(asked(header=100, questions=3, question=20, choices=4, choice=2))
     rows = list(pack(forest, budget=48))
     shape = [(row.cached, row.end - row.start) for row in rows]
-    assert shape == [(0, 48), (48, 48), (96, 28), (100, 48)]
+    assert shape == [(0, 48), (48, 48), (96, 48), (120, 28)]
 
 
-def test_a_long_text_with_short_branches_all_along_fills_its_rows() -> None:
-    text = tuple(range(1, 2001))
-    pairs = [EncodedPair(text[:end], (5000, 5001, 5002)) for end in range(1, len(text) + 1)]
-    forest = build_forest(pairs)
-    assert forest.tokens_distinct == 3 * len(text)
-    assert len(list(pack(forest, budget=100))) <= 62
-
-
-def test_what_later_rows_hang_on_begins_its_row() -> None:
-    """The second branch is too long for a row, so it does not fill up the end of the first."""
-    forest = build_forest([EncodedPair((1,), (2,) * 7), EncodedPair((1,), (3,) * 5)])
-    assert [row.keys.tolist() for row in pack(forest, budget=2)] == [
-        [0, 1],
-        [0, 1, 2, 3],
-        [0, 1, 2, 3, 4, 5],
-        [0, 1, 2, 3, 4, 5, 6],
-        [0, 7, 8],
-        [0, 7, 8, 9, 10],
-    ]
-
-
-def test_a_second_header_does_not_follow_the_first_ones_items_in_a_row() -> None:
-    pairs = [EncodedPair((h, h, h, i, i), (9,)) for h in (1, 2) for i in (3, 4)]
-    rows = pack(build_forest(pairs), budget=5)
-    assert [(row.cached, row.end - row.start) for row in rows] == [(0, 5), (3, 2), (0, 5), (3, 2)]
+def test_branches_of_a_row_that_is_done_are_not_cached() -> None:
+    """The path of the last row lies apart in the row before it: two tokens, and one further on."""
+    forest = build_forest([EncodedPair((1, 2), (3, 4, 5)), EncodedPair((1, 2), (6, 7, 8))])
+    assert forest.tokens.tolist() == [1, 2, 3, 4, 6, 7]
+    assert [row.keys.tolist() for row in pack(forest, budget=5)] == [[0, 1, 2, 3, 4], [0, 1, 4, 5]]
 
 
 def test_neighbours_in_a_row_are_kept_apart() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
 import sys
 import time
 from io import StringIO
@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 import yaml
+from command_server import CommandServer
 from rich.console import Console
 
 from ko_eval.engines.transformers_loading import LoadOptions
@@ -20,7 +22,7 @@ from ko_eval.errors import UsageError
 from ko_eval.reports.table import result_table
 from ko_eval.resources import shipped
 from ko_eval.runs.cards import all_cards
-from ko_eval.runs.evaluate import RunOutcome, evaluate
+from ko_eval.runs.evaluate import RunOutcome, SilentReporter, evaluate
 from ko_eval.runs.plan import RunOptions, plan_run
 from ko_eval.runs.result import RunResult
 from ko_eval.runs.scoring import average
@@ -138,7 +140,7 @@ def test_a_damaged_line_is_asked_again_with_the_same_result(
     assert second.asked == 1
     assert "damaged" in second.result.warnings[0]
     same = scores(second.result) | {"warnings": []}
-    assert same == scores(finished.result)
+    assert_same(same, scores(finished.result))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,7 @@ def test_the_boards_first_row_averages_to_its_published_value() -> None:
 
 def _command(model: Path, suite: Path, out: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "ko_eval.cli.main", "run", str(model), "--suite", str(suite)),
+        *("run", str(model), "--suite", str(suite)),
         *("--out", str(out), "--dtype", "float32", "--device", "cpu"),
         *("--batch-tokens", "600", "--batch-rows", "2", "--limit", "6"),
     ]
@@ -254,19 +256,30 @@ def _journal_lines(out: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in out.rglob("responses/*.jsonl"))
 
 
+def _wait_for_journal_lines(out: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while _journal_lines(out) < count and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize("after", [1, 30])
 def test_killed_in_the_middle_and_run_again_the_results_are_the_same(
-    tiny: Path, suite: Path, finished: RunOutcome, tmp_path: Path, after: int
+    command_server: CommandServer,
+    tiny: Path,
+    suite: Path,
+    finished: RunOutcome,
+    tmp_path: Path,
+    after: int,
 ) -> None:
     command = _command(tiny, suite, tmp_path)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while _journal_lines(tmp_path) < after and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
+    running = command_server.start(command, tmp_path)
+    _wait_for_journal_lines(tmp_path, after)
+    os.kill(running.process, signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
     done_before = _journal_lines(tmp_path)
     assert after <= done_before < 54
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    again = command_server.start(command, tmp_path).completed()
+    assert again.returncode == 0, again.stderr
     assert f"Asked the model {54 - done_before} requests; {done_before} answered" in again.stdout
     # No finished request was asked again: every line is another request.
     assert _journal_lines(tmp_path) == 54
@@ -291,29 +304,73 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
         assert one == other, where
 
 
+@pytest.fixture(scope="module")
+def without_positions(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with ALiBi, which cannot take packed rows."""
+    folder = tmp_path_factory.mktemp("alibi")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny)
+    config = transformers.BloomConfig(
+        vocab_size=len(tokenizer), hidden_size=32, n_layer=1, n_head=2, seq_length=2048
+    )
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+class Interrupting(SilentReporter):
+    """Ctrl-C when the third request is answered."""
+
+    def __init__(self) -> None:
+        self.left = 3
+
+    def answered(self, name: str, tokens: int) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_how_answers_came_about_is_kept_when_a_run_is_stopped_and_when_it_is_repeated(
+    without_positions: Path, tmp_path: Path
+) -> None:
+    asked = RunOptions(
+        model=str(without_positions),
+        tasks=("kornat_knowledge",),
+        limit=6,
+        load=LoadOptions(dtype="float32", device="cpu"),
+        out=tmp_path,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(asked, Interrupting())
+    (record,) = tmp_path.rglob("run.json")
+    (session,) = json.loads(record.read_text(encoding="utf-8"))["sessions"]
+    assert session["conditions"]["likelihood"] == "plain"
+    assert "no position ids" in session["warnings"][0]
+    finished = evaluate(asked)
+    assert finished.answered_before == 3
+    repeated = evaluate(asked)
+    assert repeated.asked == 0
+    assert repeated.result.warnings == finished.result.warnings
+    assert sum("no position ids" in text for text in repeated.result.warnings) == 1
+    assert repeated.result.conditions["likelihood"] == "plain"
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_with_the_command_to_go_on(
-    tiny: Path, suite: Path, tmp_path: Path, sent: signal.Signals, code: int
+    command_server: CommandServer,
+    tiny: Path,
+    suite: Path,
+    tmp_path: Path,
+    sent: signal.Signals,
+    code: int,
 ) -> None:
-    command = _command(tiny, suite, tmp_path)
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # In the background, as in CI, a shell has its children ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        deadline = time.monotonic() + 120
-        while _journal_lines(tmp_path) < 1 and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.send_signal(sent)
-        assert process.stderr is not None
-        message = process.stderr.read()
-    assert process.returncode == code
-    assert "every finished response is kept" in message
-    assert f"to go on: ko-eval run {tiny}" in message
-    assert "Traceback" not in message
+    running = command_server.start(_command(tiny, suite, tmp_path), tmp_path)
+    _wait_for_journal_lines(tmp_path, 1)
+    os.kill(running.process, sent)
+    ended = running.completed()
+    assert ended.returncode == code
+    assert "every finished response is kept" in ended.stderr
+    assert f"to go on: ko-eval run {tiny}" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_variant_has_a_directory_of_its_own_and_is_named_in_the_table(

@@ -43,10 +43,11 @@ def make_engine(
     model: Path, settings: ModelSettings | None = None, **options: Any
 ) -> TransformersEngine:
     folder = resolve_model(str(model))
-    sizes = {name: options.pop(name, None) for name in ("batch_tokens", "batch_rows")}
+    own = ("batch_tokens", "batch_rows", "likelihood")
+    of_engine = {name: options.pop(name) for name in own if name in options}
     load = LoadOptions(dtype="float32", device="cpu", **options)
-    return TransformersEngine(
-        folder, load_tokenizer(folder), settings or ModelSettings(), load, **sizes
+    return TransformersEngine.load(
+        folder, load_tokenizer(folder), settings or ModelSettings(), load, **of_engine
     )
 
 
@@ -107,7 +108,8 @@ def test_token_counts_are_reported(engine: TransformersEngine) -> None:
     assert response.context_tokens == sum(len(p.context) for p in request.pairs)
 
 
-def test_only_needed_logits_are_computed(engine: TransformersEngine) -> None:
+def test_only_needed_logits_are_computed_on_the_plain_path(tiny: Path) -> None:
+    engine = make_engine(tiny, likelihood="plain")
     seen: list[int] = []
     hook = engine.model.lm_head.register_forward_hook(
         lambda module, inputs, output: seen.append(output.shape[1])
@@ -120,7 +122,7 @@ def test_only_needed_logits_are_computed(engine: TransformersEngine) -> None:
 
 
 def test_out_of_memory_halves_the_batch_and_loses_nothing(tiny: Path) -> None:
-    engine = make_engine(tiny, batch_tokens=4096)
+    engine = make_engine(tiny, batch_tokens=4096, likelihood="plain")
     sizes: list[int] = []
 
     def refuse(module: object, arguments: object, keywords: dict[str, torch.Tensor]) -> None:

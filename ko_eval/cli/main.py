@@ -3,10 +3,19 @@ when it is called, so that `--help` is quick."""
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 import ko_eval
-from ko_eval.cli import doctor_command, list_command, run_command, score_command, show_command
+from ko_eval.cli import (
+    doctor_command,
+    list_command,
+    plan_command,
+    run_command,
+    score_command,
+    show_command,
+)
 
 app = typer.Typer(
     name="ko-eval",
@@ -18,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("run")(run_command.run)
+app.command("plan")(plan_command.plan)
 app.command("list")(list_command.list_)
 app.command("show")(show_command.show)
 app.command("score")(score_command.score)
@@ -41,6 +51,8 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script."""
+    # Looking for plugins of pydantic reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     app()
 
 

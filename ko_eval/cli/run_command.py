@@ -8,79 +8,94 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ko_eval.cli.boundary import boundary
+from ko_eval.cli.options import (
+    AllowFewshotOverlap,
+    ChatTemplateOption,
+    Data,
+    Debug,
+    Limit,
+    MaxLength,
+    Model,
+    Revision,
+    Shots,
+    Suite,
+    Tasks,
+    TrustRemoteCode,
+    Variant,
+)
 
 if TYPE_CHECKING:
     from ko_eval.runs.plan import RunOptions
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="A model folder, a Hugging Face id, or 'demo'.")],
-    suite: Annotated[
-        str | None, typer.Option(help="Suite to run (name or YAML). Default: leaderboard2.")
-    ] = None,
-    tasks: Annotated[
-        str | None,
-        typer.Option(help="Tasks instead of a suite: names or YAML paths, comma-separated."),
-    ] = None,
-    variant: Annotated[
-        str | None, typer.Option(help="Variant, for every task that has it.")
-    ] = None,
-    data: Annotated[
-        str,
-        typer.Option(help="bundled, hub, hub:OWNER/NAME (one of several public sets), or a path."),
-    ] = "bundled",
-    engine: Annotated[str, typer.Option(help="auto or transformers.")] = "auto",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first rows of each task.")
-    ] = None,
-    shots: Annotated[
-        int | None, typer.Option(min=0, help="Few-shot examples. Default: each task's own.")
-    ] = None,
-    allow_fewshot_overlap: Annotated[
-        bool,
-        typer.Option(
-            "--allow-fewshot-overlap", help="Take few-shot examples from evaluated rows; recorded."
-        ),
-    ] = False,
-    chat_template: Annotated[str, typer.Option(help="auto (generation only), on or off.")] = "auto",
+    model: Model,
+    suite: Suite = None,
+    tasks: Tasks = None,
+    variant: Variant = None,
+    data: Data = "bundled",
+    engine: Annotated[
+        str, typer.Option(help="auto (vLLM where it and a GPU are there), transformers or vllm.")
+    ] = "auto",
+    limit: Limit = None,
+    shots: Shots = None,
+    allow_fewshot_overlap: AllowFewshotOverlap = False,
+    chat_template: ChatTemplateOption = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     device_map: Annotated[
         str | None, typer.Option(help="Spread the model over GPUs: auto, balanced, sequential.")
     ] = None,
     adapter: Annotated[str | None, typer.Option(help="Folder of a LoRA adapter.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the hub.")] = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=16, help="Window in tokens. Default: the model's own.")
-    ] = None,
+    revision: Revision = None,
+    max_length: MaxLength = None,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens of a likelihood batch.")
     ] = None,
     batch_rows: Annotated[
         int | None, typer.Option(min=1, help="Most rows of a generation batch.")
     ] = None,
+    likelihood: Annotated[
+        str, typer.Option(help="auto (each distinct token once) or plain (a row per choice).")
+    ] = "auto",
+    tensor_parallel: Annotated[
+        int, typer.Option(min=1, help="vLLM: GPUs that share each layer.")
+    ] = 1,
+    pipeline_parallel: Annotated[
+        int, typer.Option(min=1, help="vLLM: groups of GPUs that share the layers out.")
+    ] = 1,
+    memory_share: Annotated[
+        float | None, typer.Option(help="vLLM: share of GPU memory to take, such as 0.9.")
+    ] = None,
+    quantization: Annotated[
+        str | None, typer.Option(help="vLLM: method, when not the checkpoint's own.")
+    ] = None,
+    engine_arg: Annotated[
+        list[str] | None, typer.Option(help="vLLM: any field of EngineArgs, as key=value.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed for tasks that sample.")] = 0,
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("results"),
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that the model brings.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Load pickle weights, which can run code.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Evaluate MODEL; run the same command again to continue where it stopped."""
     with boundary(debug=debug, resumable=True):
         from ko_eval.cli.choices import one_of
+        from ko_eval.engines.base import LikelihoodPath
         from ko_eval.engines.encoding import ChatTemplate
         from ko_eval.engines.transformers_loading import LoadOptions
+        from ko_eval.engines.vllm_options import EngineChoice, VllmOptions, parse_engine_args
         from ko_eval.errors import UsageError
         from ko_eval.runs.plan import RunOptions
 
         if suite is not None and tasks is not None:
             raise UsageError("--suite and --tasks were both given", hint="give one of them")
-        one_of("--engine", engine, ("auto", "transformers"))
+        engine_choice: EngineChoice = one_of("--engine", engine, ("auto", "transformers", "vllm"))
         template: ChatTemplate = one_of("--chat-template", chat_template, ("auto", "on", "off"))
+        path: LikelihoodPath = one_of("--likelihood", likelihood, ("auto", "plain"))
         options = RunOptions(
             model=model,
             suite=(suite or "leaderboard2") if tasks is None else None,
@@ -91,6 +106,14 @@ def run(
             shots=shots,
             allow_fewshot_overlap=allow_fewshot_overlap,
             chat_template=template,
+            engine=engine_choice,
+            vllm=VllmOptions(
+                tensor_parallel=tensor_parallel,
+                pipeline_parallel=pipeline_parallel,
+                memory_share=memory_share,
+                quantization=quantization,
+                engine_args=parse_engine_args(engine_arg or ()),
+            ),
             load=LoadOptions(
                 dtype=dtype,
                 device=device,
@@ -104,6 +127,7 @@ def run(
             seed=seed,
             batch_tokens=batch_tokens,
             batch_rows=batch_rows,
+            likelihood=path,
             out=out,
         )
         _evaluate_and_print(options)
@@ -117,6 +141,7 @@ def _evaluate_and_print(options: RunOptions) -> None:
         data_note,
         group_line,
         result_table,
+        usage_line,
     )
     from ko_eval.runs.evaluate import evaluate
 
@@ -137,6 +162,8 @@ def _evaluate_and_print(options: RunOptions) -> None:
     console.print(
         f"Asked the model {outcome.asked} requests; {outcome.answered_before} answered before.",
     )
+    if line := usage_line(outcome.result):
+        console.print(line, soft_wrap=True)
     console.print(f"Results: {outcome.directory / 'results.json'}", soft_wrap=True)
     if outcome.result.failed:
         stderr_console().print(

@@ -18,7 +18,8 @@ def score(
     responses: Annotated[
         Path,
         typer.Option(
-            help='JSON Lines: {"id": …, "response": "…"} or {"id": …, "loglikelihoods": [..]}.'
+            help='JSON Lines: {"id": …, "response": "…"} or {"id": …, "loglikelihoods": [..]}; '
+            "or a sample log of lm-evaluation-harness."
         ),
     ],
     data: Annotated[
@@ -34,17 +35,27 @@ def score(
 ) -> None:
     """Score responses made elsewhere."""
     with boundary(debug=debug):
+        from ko_eval.errors import DataError
+        from ko_eval.interop.lm_eval_logs import is_sample_log, read_sample_log
         from ko_eval.reports.table import BUNDLED_NOTE
         from ko_eval.runs.files import write_atomically
-        from ko_eval.runs.scoring import read_responses, sample_line, score_task
+        from ko_eval.runs.scoring import by_sample, read_responses, sample_line, score_task
         from ko_eval.tasks.prepare import prepare_samples
         from ko_eval.tasks.registry import load_task
 
         definition = load_task(task, variant=variant)
-        scorer, _, rendered = prepare_samples(definition, data, limit=limit)
+        if not responses.is_file():
+            raise DataError(f"there is no response file '{responses}'", hint="check the path")
+        scorer, rows, rendered = prepare_samples(definition, data, limit=limit)
         samples = [item.sample for item in rendered]
-        given = read_responses(responses, samples)
-        result, scores = score_task(definition, scorer, samples, given)
+        given = (
+            read_sample_log(responses, definition, rows, samples)
+            if is_sample_log(responses)
+            else read_responses(responses)
+        )
+        result, scores = score_task(
+            definition, scorer, samples, by_sample(given, samples, str(responses))
+        )
         if samples_out is not None:
             lines = [sample_line(one) for one in scores]
             write_atomically(samples_out, "".join(line + "\n" for line in lines))

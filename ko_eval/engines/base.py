@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ko_eval.types import GenerateRequest, JsonValue, LoglikelihoodRequest, Response
 
 TokenIds = tuple[int, ...]
+
+LikelihoodPath = Literal["auto", "plain"]
+"""`auto`: the fastest way that a check proves equal; `plain`: always a row per continuation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,18 @@ class Engine(Protocol):
     """
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What holds now; the conditions may change while requests are answered."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the user should know about the answers so far: a fast path that was left, say."""
+        ...
+
+    def answers(self, requests: Sequence[EncodedRequest]) -> Iterator[Answer]:
+        """Requests of both kinds and of all tasks, in the order that keeps the engine busy."""
+        ...
 
     def loglikelihood(self, requests: Sequence[EncodedLoglikelihood]) -> Iterator[Answer]: ...
 

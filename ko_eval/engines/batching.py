@@ -51,10 +51,7 @@ def halving(
         return list(compute(batch))
     except RuntimeError as error:
         if not is_out_of_memory(error):
-            raise ModelError(
-                f"the model failed: {first_line(error)}",
-                hint="add --debug to see where; nothing that was answered is lost",
-            ) from error
+            raise model_failed(error) from error
     # Outside the handler, so that the failed forward's tensors are free again.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -63,6 +60,14 @@ def halving(
         return [None]
     middle = len(batch) // 2
     return halving(batch[:middle], compute, shrink) + halving(batch[middle:], compute, shrink)
+
+
+def model_failed(error: RuntimeError) -> ModelError:
+    """What a user is told when a model's own computation fails."""
+    return ModelError(
+        f"the model failed: {first_line(error)}",
+        hint="add --debug to see where; nothing that was answered is lost",
+    )
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

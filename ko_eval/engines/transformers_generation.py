@@ -1,242 +1,204 @@
-"""Generation in static batches: greedy or seeded sampling, exact stops, thoughts with a budget.
+"""Generation with transformers: greedy or seeded sampling, exact stops, thoughts with a budget.
 
-A row ends at an end token, at a stop string (also across token borders), or at its own limit;
-finished rows are padded until their batch ends.
+Where the model's cache is keys and values of all tokens, rows come and go
+(`transformers_continuous`). Other models (state-space, hybrid, sliding windows shorter than a
+request) answer in static batches, in which finished rows are padded until their batch ends.
+
+transformers' own continuous batching was tried (5.19): on the CPU it took far longer than a static
+batch, and it knows neither stop strings nor seeds of a single request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import inspect
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from transformers import (
+    DynamicCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
     StoppingCriteriaList,
-    TopPLogitsWarper,
 )
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from ko_eval.engines.base import EncodedGenerate
+from ko_eval.engines.batching import batches, halving
+from ko_eval.engines.growing_rows import EndTest, GrowingRow, most_tokens
 from ko_eval.engines.model_settings import Reasoning
-from ko_eval.engines.thinking import cut_at_stop, split_thinking
-from ko_eval.types import FinishReason, GenerateResponse
+from ko_eval.engines.responses import ResponseBuilder, end_token_ids
+from ko_eval.engines.transformers_continuous import ContinuousBatch
+from ko_eval.engines.transformers_generation_check import UnsuitableModel
+from ko_eval.engines.transformers_sampling import generator_of, with_noise
+from ko_eval.engines.transformers_scoring import NO_MEMORY
+from ko_eval.types import FailedResponse, Response
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-# Tokens on top of a mark's bytes that are looked through for it; they cover a character that is
-# cut at the window's edge, and white space in front of a thought.
-_SLACK = 8
-
-
-@dataclass(slots=True)
-class _Row:
-    """What is known of one row while it grows.
-
-    Attributes:
-        thought: `unknown` until the first text shows whether the response begins with a thought.
-        answer_start: new tokens before the answer.
-        end: new tokens when the row was finished, or None.
-    """
-
-    request: EncodedGenerate
-    thought: str
-    answer_start: int = 0
-    end: int | None = None
-    tail: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        # Every token but a special one is at least one byte of text, so a mark of n bytes lies
-        # within the last n tokens.
-        marks = [*self.request.request.stop, ""]
-        self.tail = max(len(mark.encode()) for mark in marks) + _SLACK
-
-
-class _RowEnds(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row at its stop string or limit; told the whole batch after every step."""
-
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        rows: Sequence[_Row],
-        reasoning: Reasoning,
-        prompt_width: int,
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.rows = rows
-        self.reasoning = reasoning
-        self.prompt_width = prompt_width
-        marks = max(len(reasoning.start.encode()), len(reasoning.end.encode()))
-        self.window = max(marks + _SLACK, *(row.tail for row in rows))
-
-    def __call__(
-        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object
-    ) -> torch.Tensor:
-        count = input_ids.shape[1] - self.prompt_width
-        # Only the last tokens can hold something new.
-        start = max(self.prompt_width, input_ids.shape[1] - self.window)
-        for row, ids in zip(self.rows, input_ids[:, start:].tolist(), strict=True):
-            if row.end is None and self._finished(row, ids, count):
-                row.end = count
-        done = [row.end is not None for row in self.rows]
-        return torch.tensor(done, device=input_ids.device)
-
-    def _finished(self, row: _Row, ids: list[int], count: int) -> bool:
-        request = row.request.request
-        if row.thought in ("unknown", "open"):
-            self._follow_thought(row, ids, count)
-        if row.thought == "open":
-            return count >= (row.request.thinking_tokens or request.max_tokens)
-        written = count - row.answer_start
-        if written >= request.max_tokens:
-            return True
-        if not request.stop or not written:
-            return False
-        text = self._text(ids[-min(row.tail, written) :])
-        return any(mark in text for mark in request.stop)
-
-    def _follow_thought(self, row: _Row, ids: list[int], count: int) -> None:
-        start, end = self.reasoning.start, self.reasoning.end
-        if row.thought == "unknown":
-            text = self._text(ids).lstrip()
-            if text.startswith(start):
-                row.thought = "open"
-            elif not start.startswith(text) or count >= self.window:
-                row.thought = "none"
-        elif end in self._text(ids[-(len(end.encode()) + _SLACK) :]):
-            row.thought = "closed"
-            row.answer_start = count
-
-    def _text(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-
-
-class _SeededSampling(LogitsProcessor):  # type: ignore[misc]
-    """Makes greedy search sample: adds Gumbel noise from one generator per row.
-
-    The highest of (logit / temperature + Gumbel noise) is distributed as a sample of the softmax
-    (Gumbel 1954), and a row's draw does not depend on its neighbours in the batch.
-    """
-
-    def __init__(self, requests: Sequence[EncodedGenerate], device: torch.device) -> None:
-        self.requests = requests
-        self.generators = [torch.Generator(device).manual_seed(r.seed) for r in requests]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        sampled = []
-        for row, encoded, generator in zip(scores, self.requests, self.generators, strict=True):
-            request = encoded.request
-            if request.temperature == 0:
-                sampled.append(row)
-                continue
-            kept = row.float() / request.temperature
-            if request.top_p < 1:
-                kept = TopPLogitsWarper(request.top_p)(input_ids, kept.unsqueeze(0)).squeeze(0)
-            uniform = torch.rand(row.shape, generator=generator, device=row.device)
-            sampled.append(kept - torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7))))
-        return torch.stack([row.float() for row in sampled])
-
-
-def generate_batch(
+def generate_all(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     requests: Sequence[EncodedGenerate],
     reasoning: Reasoning,
     pad_id: int,
-) -> list[GenerateResponse]:
-    """Answers a batch, in order."""
+    *,
+    rows: int,
+    room: int,
+    warn: Callable[[str], object],
+) -> Iterator[tuple[EncodedGenerate, Response, float]]:
+    """Each request with its response and its share of the time, as soon as it is finished.
+
+    Args:
+        pad_id: any valid token id.
+        rows: most rows at once.
+        room: tokens whose keys and values fit into memory.
+        warn: is told when rows cannot come and go though the model seems made for it.
+    """
+    end_ids = end_token_ids(tokenizer, model.generation_config.eos_token_id)
+    ends = EndTest(ResponseBuilder(tokenizer, reasoning, end_ids))
+    grown = _grown(model, ends, requests, pad_id, rows=rows, room=room, warn=warn)
+    for row, found in grown:
+        response = ends.builder.build(row.request, row.new_ids) if found else None
+        yield row.request, response or FailedResponse(NO_MEMORY), row.seconds
+
+
+def _grown(
+    model: PreTrainedModel,
+    ends: EndTest,
+    requests: Sequence[EncodedGenerate],
+    pad_id: int,
+    *,
+    rows: int,
+    room: int,
+    warn: Callable[[str], object],
+) -> Iterator[tuple[GrowingRow, bool]]:
+    """See `ContinuousBatch.run` for what is yielded."""
+    layers = _key_value_layers(model, max(map(most_tokens, requests), default=0))
+    answered = set()
+    if layers:
+        batch = ContinuousBatch(model, ends, pad_id, layers=layers, rows=rows, room=room)
+        try:
+            for row, found in batch.run(requests):
+                answered.add(id(row.request))
+                yield row, found
+        except UnsuitableModel as error:
+            warn(f"generation falls back to static batches with this model: {error}")
+    left = [request for request in requests if id(request) not in answered]
+    yield from _static_batches(model, ends, left, pad_id, rows=rows, room=room)
+
+
+def _key_value_layers(model: PreTrainedModel, longest: int) -> int:
+    """Layers of the model's cache if all of them keep every token of a request, else 0."""
+    parameters = inspect.signature(model.forward).parameters
+    if not {"attention_mask", "position_ids", "past_key_values"} <= parameters.keys():
+        return 0
+    # Linear biases are made from the mask by ways that differ from model to model.
+    if getattr(model.config, "alibi", False):
+        return 0
+    layers = DynamicCache(config=model.config).layers
+    for layer in layers:
+        whole = type(layer) is DynamicLayer
+        wide = type(layer) is DynamicSlidingWindowLayer and layer.sliding_window >= longest
+        if not (whole or wide):
+            return 0
+    return len(layers)
+
+
+# --- static batches --------------------------------------------------------------------------
+
+
+def _static_batches(
+    model: PreTrainedModel,
+    ends: EndTest,
+    requests: Sequence[EncodedGenerate],
+    pad_id: int,
+    *,
+    rows: int,
+    room: int,
+) -> Iterator[tuple[GrowingRow, bool]]:
+    """Longest first, a batch at a time."""
+    ordered = sorted(requests, key=most_tokens, reverse=True)
+
+    def fit(part: Sequence[EncodedGenerate]) -> bool:
+        return len(part) <= rows and len(part) * most_tokens(part[0]) <= room
+
+    def shrink() -> None:
+        nonlocal rows
+        rows = max(1, rows // 2)
+
+    for batch in batches(ordered, fit):
+        started = time.perf_counter()
+        grown = halving(batch, lambda part: _static_batch(model, ends, part, pad_id), shrink)
+        share = (time.perf_counter() - started) / len(batch)
+        for request, row in zip(batch, grown, strict=True):
+            found = row or GrowingRow(request)
+            found.seconds = share
+            yield found, row is not None
+
+
+def _static_batch(
+    model: PreTrainedModel, ends: EndTest, requests: Sequence[EncodedGenerate], pad_id: int
+) -> list[GrowingRow]:
     width = max(len(r.prompt) for r in requests)
     ids = torch.full((len(requests), width), pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for i, encoded in enumerate(requests):
         ids[i, width - len(encoded.prompt) :] = torch.tensor(encoded.prompt)
         mask[i, width - len(encoded.prompt) :] = 1
-    rows = [_Row(r, "open" if r.starts_in_thought else "unknown") for r in requests]
-    end_ids = end_token_ids(model, tokenizer)
+    rows = [GrowingRow(request) for request in requests]
     processors = LogitsProcessorList()
     if any(r.request.temperature for r in requests):
-        processors.append(_SeededSampling(requests, model.device))
+        processors.append(_Noise(requests, model.device))
     with torch.inference_mode():
-        output = model.generate(
+        model.generate(
             ids.to(model.device),
             attention_mask=mask.to(model.device),
             generation_config=GenerationConfig(
                 do_sample=False,
                 max_new_tokens=max(r.request.max_tokens + r.thinking_tokens for r in requests),
-                eos_token_id=end_ids or None,
+                eos_token_id=sorted(ends.builder.end_ids) or None,
                 pad_token_id=pad_id,
             ),
             logits_processor=processors,
-            stopping_criteria=StoppingCriteriaList([_RowEnds(tokenizer, rows, reasoning, width)]),
+            stopping_criteria=StoppingCriteriaList([_RowEnds(ends, rows)]),
         )
-    return [
-        _response(tokenizer, row, new_ids, end_ids, reasoning)
-        for row, new_ids in zip(rows, output[:, width:].tolist(), strict=True)
-    ]
+    return rows
 
 
-def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids that end a response: the model's and the tokenizer's."""
-    given = model.generation_config.eos_token_id
-    ids = list(given) if isinstance(given, list | tuple) else [given]
-    ids.append(tokenizer.eos_token_id)
-    return sorted({i for i in ids if isinstance(i, int)})
+class _RowEnds(StoppingCriteria):  # type: ignore[misc]
+    """Grows the rows token by token; told the whole batch after every step."""
+
+    def __init__(self, ends: EndTest, rows: Sequence[GrowingRow]) -> None:
+        self.ends = ends
+        self.rows = rows
+        self.done = [False] * len(rows)
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object
+    ) -> torch.Tensor:
+        for i, token in enumerate(input_ids[:, -1].tolist()):
+            if not self.done[i]:
+                self.rows[i].new_ids.append(token)
+                self.done[i] = self.ends.finished(self.rows[i])
+        return torch.tensor(self.done, device=input_ids.device)
 
 
-def _response(
-    tokenizer: PreTrainedTokenizerBase,
-    row: _Row,
-    new_ids: list[int],
-    end_ids: list[int],
-    reasoning: Reasoning,
-) -> GenerateResponse:
-    request = row.request
-    ids = new_ids if row.end is None else new_ids[: row.end]
-    place = next((i for i, token in enumerate(ids) if token in end_ids), None)
-    if place is not None:
-        ids = ids[:place]
-    text = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-    parts = split_thinking(
-        text, reasoning.start, reasoning.end, starts_in_thought=request.starts_in_thought
-    )
-    answer, stopped = cut_at_stop(parts.answer, request.request.stop)
-    finish: FinishReason = "stop" if stopped or place is not None else "length"
-    thinking_tokens = 0
-    if parts.thinking is not None:
-        thinking_tokens = (
-            _tokens_up_to(tokenizer, ids, reasoning.end) if parts.finished else len(ids)
-        )
-    return GenerateResponse(
-        text=_without_special(tokenizer, answer),
-        finish_reason=finish,
-        thinking=parts.thinking,
-        prompt_tokens=len(request.prompt),
-        completion_tokens=len(ids),
-        thinking_tokens=thinking_tokens,
-        truncated_tokens=request.truncated_tokens,
-        seed=request.seed if request.request.temperature else None,
-    )
+class _Noise(LogitsProcessor):  # type: ignore[misc]
+    """Makes greedy search sample."""
 
+    def __init__(self, requests: Sequence[EncodedGenerate], device: torch.device) -> None:
+        self.requests = requests
+        self.generators = [generator_of(request, device) for request in requests]
 
-def _tokens_up_to(tokenizer: PreTrainedTokenizerBase, ids: list[int], mark: str) -> int:
-    """Fewest leading tokens whose text holds `mark`."""
-    low, high = 1, len(ids)
-    while low < high:
-        middle = (low + high) // 2
-        if mark in str(tokenizer.decode(ids[:middle], clean_up_tokenization_spaces=False)):
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-def _without_special(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    for token in {*tokenizer.all_special_tokens, *added}:
-        text = text.replace(token, "")
-    return text
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        noisy = scores.float().clone()
+        for i, (request, generator) in enumerate(zip(self.requests, self.generators, strict=True)):
+            if generator is not None:
+                noisy[i] = with_noise(scores[i], request, generator)
+        return noisy

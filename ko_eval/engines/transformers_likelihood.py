@@ -11,14 +11,18 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from ko_eval.engines.base import EncodedPair
+from ko_eval.engines.prefix_tree import BoolArray, FloatArray
+from ko_eval.engines.token_scores import token_scores
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
-# Elements of a float32 chunk of scored logits (64 MiB).
-_CHUNK_ELEMENTS = 1 << 24
+PairScores = tuple[FloatArray, BoolArray]
+"""Of each continuation token: its natural log-probability, and whether it is the most likely."""
 
 
 def input_length(pair: EncodedPair) -> int:
@@ -31,17 +35,14 @@ def keeps_logits(model: PreTrainedModel) -> bool:
     return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
-def pair_loglikelihoods(
+def plain_scores(
     model: PreTrainedModel, pairs: Sequence[EncodedPair], pad_id: int
-) -> list[float]:
-    """Sums of the continuation's token log-probabilities, natural logarithm, one per pair.
+) -> list[PairScores]:
+    """The scores of a batch of pairs, which is padded to its longest row.
 
     Args:
-        pairs: a batch; padded to its longest row.
         pad_id: any valid token id.
     """
-    import torch
-
     width = max(input_length(pair) for pair in pairs)
     first = min(len(pair.context) - 1 for pair in pairs)
     rows = torch.full((len(pairs), width), pad_id, dtype=torch.long)
@@ -51,31 +52,22 @@ def pair_loglikelihoods(
     keep = {"logits_to_keep": width - first} if keeps_logits(model) else {}
     with torch.inference_mode():
         logits = model(input_ids=rows.to(model.device), use_cache=False, **keep).logits
-        offset = width - logits.shape[1]
-        return _sums(logits, pairs, offset)
+        return _scored(logits, pairs, width - logits.shape[1])
 
 
-def _sums(logits: torch.Tensor, pairs: Sequence[EncodedPair], offset: int) -> list[float]:
+def _scored(logits: torch.Tensor, pairs: Sequence[EncodedPair], offset: int) -> list[PairScores]:
     """Picks the scored rows out of `logits` (batch × kept positions × vocabulary)."""
-    import torch
-
-    where: list[tuple[int, int, int]] = [
-        (row, len(pair.context) - 1 - offset + step, token)
-        for row, pair in enumerate(pairs)
-        for step, token in enumerate(pair.continuation)
-    ]
-    index = torch.tensor(where, device=logits.device)
-    chunk = max(1, _CHUNK_ELEMENTS // logits.shape[-1])
-    parts = []
-    for start in range(0, len(where), chunk):
-        batch_row, position, token = index[start : start + chunk].unbind(1)
-        scored = logits[batch_row, position].float()
-        picked = scored.gather(1, token.unsqueeze(1)).squeeze(1)
-        parts.append((picked - scored.logsumexp(dim=1)).cpu().double())
-    values = torch.cat(parts).tolist()
-    sums, start = [], 0
-    for pair in pairs:
-        end = start + len(pair.continuation)
-        sums.append(float(sum(values[start:end])))
-        start = end
-    return sums
+    kept = logits.shape[1]
+    place = torch.tensor(
+        [
+            row * kept + len(pair.context) - 1 - offset + step
+            for row, pair in enumerate(pairs)
+            for step in range(len(pair.continuation))
+        ],
+        device=logits.device,
+    )
+    tokens = torch.tensor([t for p in pairs for t in p.continuation], device=logits.device)
+    read, which = torch.unique(place, return_inverse=True)
+    logprobs, greedy = token_scores(logits.flatten(0, 1)[read], which, tokens)
+    borders = np.cumsum([len(pair.continuation) for pair in pairs])[:-1]
+    return list(zip(np.split(logprobs, borders), np.split(greedy, borders), strict=True))

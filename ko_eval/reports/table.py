@@ -76,6 +76,19 @@ def group_line(task: TaskReport) -> str | None:
     return f"{task.title}: " + ", ".join(values)
 
 
+def usage_line(result: RunResult) -> str | None:
+    """What the run took against what it asked for; None for results that do not say."""
+    used = [task.usage for task in result.tasks if task.usage is not None]
+    if not used:
+        return None
+    asked, distinct = sum(u.tokens_asked for u in used), sum(u.tokens_distinct for u in used)
+    fewer = asked / distinct
+    line = f"{asked:,} tokens to read, {distinct:,} of them distinct ({fewer:.1f} times fewer)"
+    if most := sum(u.tokens_most for u in used):
+        line += f"; {sum(u.tokens_written for u in used):,} written of at most {most:,}"
+    return f"{line}; {sum(task.seconds for task in result.tasks):,.1f} s of the engine."
+
+
 FORMAT_LOSS_NOTE = (
     "Format loss: what the Korean-aware reading of the same responses finds beyond the published "
     "one."

@@ -8,19 +8,14 @@ derived from them: `samples/` and `results.json`. Running again asks only what i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import ko_eval
-from ko_eval.engines.base import (
-    Answer,
-    EncodedGenerate,
-    EncodedLoglikelihood,
-    EncodedRequest,
-    Engine,
-)
+from ko_eval.engines.base import EncodedRequest, Engine
+from ko_eval.runs.engine_loading import load_engine
 from ko_eval.runs.files import held, safe_name, write_atomically
 from ko_eval.runs.journal import Entry, Journal
 from ko_eval.runs.plan import PlannedTask, RunOptions, RunPlan, plan_run
@@ -131,57 +126,59 @@ class _Runner:
         self._engine: Engine | None = None
 
     def ask(self) -> None:
-        """Asks every request that the journal does not hold."""
-        for task in self.plan.tasks:
-            path = self.directory / "responses" / f"{safe_name(task.name)}.jsonl"
-            with Journal(path) as journal:
-                self.entries[task.name] = self._complete(task, journal)
+        """Asks every request that no journal holds: those of all tasks in one go.
 
-    def _complete(self, task: PlannedTask, journal: Journal) -> dict[str, Entry]:
+        A request that several tasks share is asked once and written to each one's journal.
+        """
+        with ExitStack() as stack:
+            journals: dict[str, Journal] = {}
+            missing: dict[str, EncodedRequest] = {}
+            asked_by: dict[str, list[str]] = {}
+            for task in self.plan.tasks:
+                path = self.directory / "responses" / f"{safe_name(task.name)}.jsonl"
+                journals[task.name] = stack.enter_context(Journal(path))
+                for request in self._missing(task, journals[task.name]):
+                    missing[request.key] = request
+                    asked_by.setdefault(request.key, []).append(task.name)
+            if missing:
+                engine = self._loaded_engine()
+                try:
+                    for answer in engine.answers(list(missing.values())):
+                        entry = Entry(answer.key, answer.response, answer.seconds)
+                        self.asked += 1
+                        for name in asked_by[answer.key]:
+                            journals[name].append(entry)
+                            self.entries[name][answer.key] = entry
+                            self.reporter.answered(name, _tokens(answer.response))
+                finally:
+                    self._note_conditions(engine)
+
+    def _missing(self, task: PlannedTask, journal: Journal) -> list[EncodedRequest]:
+        """The task's unanswered requests, each once; what is answered goes to `entries`."""
         wanted = {request.key: request for request in task.encoded}
-        missing = [request for key, request in wanted.items() if key not in journal.entries]
+        found = {key: journal.entries[key] for key in wanted if key in journal.entries}
+        missing = [request for key, request in wanted.items() if key not in found]
         if journal.damaged and missing:
             self._warn(
                 f"{task.name}: {len(journal.damaged)} lines of the journal were damaged (first: "
                 f"line {journal.damaged[0]} of {journal.path.name}); their requests are asked again"
             )
-        self.answered_before += len(wanted) - len(missing)
-        self.reporter.task(task.name, len(wanted) - len(missing), len(wanted))
-        finished = dict(journal.entries)
-        for answer in self._answers(missing):
-            entry = Entry(answer.key, answer.response, answer.seconds)
-            journal.append(entry)
-            finished[answer.key] = entry
-            self.asked += 1
-            self.reporter.answered(task.name, _tokens(answer.response))
-        return {key: finished[key] for key in wanted}
+        self.entries[task.name] = found
+        self.answered_before += len(found)
+        self.reporter.task(task.name, len(found), len(wanted))
+        return missing
 
-    def _answers(self, missing: Sequence[EncodedRequest]) -> Iterator[Answer]:
-        if not missing:
-            return
-        engine = self._loaded_engine()
-        likelihoods = [r for r in missing if isinstance(r, EncodedLoglikelihood)]
-        generations = [r for r in missing if isinstance(r, EncodedGenerate)]
-        if likelihoods:
-            yield from engine.loglikelihood(likelihoods)
-        if generations:
-            yield from engine.generate(generations)
+    def _note_conditions(self, engine: Engine) -> None:
+        """Records how the answers came about in the end, which an engine may settle on the way."""
+        warnings = engine.warnings
+        self.record = self.record.with_conditions(engine.capabilities.conditions, warnings)
+        for text in warnings:
+            self.reporter.warning(text)
 
     def _loaded_engine(self) -> Engine:
         if self._engine is None:
-            # Imported here: a run whose responses are all on disk needs no model.
-            from ko_eval.engines.transformers_engine import TransformersEngine
-
             self.reporter.stage(f"loading {self.plan.folder.name}")
-            options = self.plan.options
-            self._engine = TransformersEngine(
-                self.plan.folder,
-                self.plan.tokenizer,
-                self.plan.settings,
-                options.load,
-                batch_tokens=options.batch_tokens,
-                batch_rows=options.batch_rows,
-            )
+            self._engine = load_engine(self.plan)
             self.record = self.record.with_session(self._engine.capabilities.conditions)
         return self._engine
 
@@ -189,6 +186,8 @@ class _Runner:
         """Scores all responses; writes the per-sample files and `results.json`."""
         shown: list[Metric] = []
         reports = []
+        of_engines = (text for session in self.record.sessions for text in session.warnings)
+        self.warnings = [*dict.fromkeys(of_engines), *self.warnings]
         for task in self.plan.tasks:
             entries = self.entries[task.name]
             by_sample = {

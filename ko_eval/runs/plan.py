@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ko_eval.engines.base import EncodedRequest
+from ko_eval.engines.base import EncodedRequest, LikelihoodPath
 from ko_eval.engines.encoding import ChatTemplate, Encoder, load_tokenizer
 from ko_eval.engines.model_folder import ModelFolder, content_fingerprint, resolve_model
 from ko_eval.engines.model_settings import ModelSettings, settings_for
@@ -18,6 +18,13 @@ from ko_eval.engines.transformers_loading import (
     check_options,
     pick_device,
     pick_dtype,
+)
+from ko_eval.engines.vllm_options import (
+    EngineChoice,
+    EngineName,
+    VllmOptions,
+    check_vllm,
+    pick_engine,
 )
 from ko_eval.errors import TaskError, UsageError, near_miss
 from ko_eval.tasks.definition import SuiteDefinition, TaskDefinition
@@ -43,8 +50,11 @@ class RunOptions:
         limit: first rows of each task; None for all.
         shots: few-shot examples of every task; None for each task's own count.
         allow_fewshot_overlap: see `prepare_task`.
+        engine: `auto` is vLLM where it is installed and a CUDA device is there.
+        vllm: only for the vLLM engine.
         max_length: the window in tokens; None for the model's own.
         batch_tokens, batch_rows: sizes of likelihood and generation batches; None picks them.
+        likelihood: how log-likelihoods are computed.
     """
 
     model: str
@@ -56,12 +66,15 @@ class RunOptions:
     shots: int | None = None
     allow_fewshot_overlap: bool = False
     chat_template: ChatTemplate = "auto"
+    engine: EngineChoice = "auto"
     load: LoadOptions = field(default_factory=LoadOptions)
+    vllm: VllmOptions = field(default_factory=VllmOptions)
     revision: str | None = None
     max_length: int | None = None
     seed: int = 0
     batch_tokens: int | None = None
     batch_rows: int | None = None
+    likelihood: LikelihoodPath = "auto"
     out: Path = Path("results")
 
 
@@ -84,6 +97,7 @@ class RunPlan:
     """Everything that is fixed before the first request.
 
     Attributes:
+        engine: what answers the requests.
         layers: hashes of what determines the responses, from the model to each task's prompts.
         fingerprint: names the run directory; equal plans have equal fingerprints.
     """
@@ -95,6 +109,7 @@ class RunPlan:
     tokenizer: PreTrainedTokenizerBase
     settings: ModelSettings
     encoder: Encoder
+    engine: EngineName
     layers: dict[str, JsonValue]
     fingerprint: str
 
@@ -159,6 +174,7 @@ def plan_run(options: RunOptions) -> RunPlan:
     """
     suite, definitions = load_tasks(options)
     check_options(options.load)
+    engine = _checked_engine(options)
     prepared = [(_prepared(task, options), variant) for task, variant in definitions]
     folder = resolve_model(
         options.model,
@@ -176,7 +192,7 @@ def plan_run(options: RunOptions) -> RunPlan:
         seed=options.seed,
     )
     planned = tuple(_planned(item, variant, encoder) for item, variant in prepared)
-    layers = _layers(options, folder, encoder, planned)
+    layers = _layers(options, engine, folder, encoder, planned)
     return RunPlan(
         options=options,
         suite=suite,
@@ -185,6 +201,7 @@ def plan_run(options: RunOptions) -> RunPlan:
         tokenizer=tokenizer,
         settings=settings,
         encoder=encoder,
+        engine=engine,
         layers=layers,
         fingerprint=digest(layers)[:12],
     )
@@ -211,6 +228,18 @@ def digest(value: JsonValue) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _checked_engine(options: RunOptions) -> EngineName:
+    engine = pick_engine(options.engine, options.load)
+    if engine == "vllm":
+        check_vllm(options.vllm, options.load)
+    elif options.vllm != VllmOptions():
+        raise UsageError(
+            "options of the vLLM engine were given, but the transformers engine would answer",
+            hint="add --engine vllm, or leave them out",
+        )
+    return engine
+
+
 def _prepared(task: TaskDefinition, options: RunOptions) -> PreparedTask:
     return prepare_task(
         task,
@@ -227,8 +256,17 @@ def _planned(prepared: PreparedTask, variant: str | None, encoder: Encoder) -> P
     return PlannedTask(prepared, variant, tuple(encoded), uses_template)
 
 
+def _vllm_layer(options: VllmOptions) -> dict[str, JsonValue]:
+    """What of vLLM's options can move a score; on how many GPUs it runs should not."""
+    return {"quantization": options.quantization, "arguments": dict(options.engine_args)}
+
+
 def _layers(
-    options: RunOptions, folder: ModelFolder, encoder: Encoder, tasks: Sequence[PlannedTask]
+    options: RunOptions,
+    engine: EngineName,
+    folder: ModelFolder,
+    encoder: Encoder,
+    tasks: Sequence[PlannedTask],
 ) -> dict[str, JsonValue]:
     device = pick_device(options.load.device)
     dtype = pick_dtype(options.load.dtype, folder.config, device)
@@ -245,7 +283,11 @@ def _layers(
     return {
         "model": content_fingerprint(folder.path),
         "adapter": content_fingerprint(Path(adapter)) if adapter else None,
-        "engine": {"name": "transformers", "dtype": str(dtype).removeprefix("torch.")},
+        "engine": {
+            "name": engine,
+            "dtype": str(dtype).removeprefix("torch."),
+            **(_vllm_layer(options.vllm) if engine == "vllm" else {}),
+        },
         "encoding": {
             "chat_template": options.chat_template,
             "template": encoder.template_hash,

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import ko_eval
 
-_PACKAGES = ("ko-eval", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy")
+_PACKAGES = (
+    *("ko-eval", "torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy"),
+    "vllm",
+)
 
 
 def environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +26,14 @@ class Session:
 
     Attributes:
         conditions: engine, device, dtype and the like, as the engine reports them.
+        warnings: what the engine had to say about its answers.
     """
 
     started: str
     environment: dict[str, str]
     git_revision: str | None
     conditions: dict[str, JsonValue]
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,21 @@ class RunRecord:
         """
         session = Session(_now(), environment(), git_revision(), conditions)
         record = dataclasses.replace(self, sessions=(*self.sessions, session))
+        record.write()
+        return record
+
+    def with_conditions(
+        self, conditions: dict[str, JsonValue], warnings: Sequence[str]
+    ) -> RunRecord:
+        """The record with the last session as it turned out, written to disk.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        last = dataclasses.replace(
+            self.sessions[-1], conditions=conditions, warnings=tuple(warnings)
+        )
+        record = dataclasses.replace(self, sessions=(*self.sessions[:-1], last))
         record.write()
         return record
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ko_eval.runs.estimate import workload
 from ko_eval.runs.journal import Entry
 from ko_eval.runs.plan import PlannedTask
-from ko_eval.runs.result import DataUsed, FormatLoss, TaskReport, Tokens, Value
+from ko_eval.runs.result import DataUsed, FormatLoss, TaskReport, Tokens, Usage, Value
 from ko_eval.tasks.definition import Fact
 from ko_eval.tasks.sources import Rows
 from ko_eval.types import GenerateResponse, LoglikelihoodResponse, Metric, TaskResult
@@ -38,6 +39,7 @@ def task_report(task: PlannedTask, result: TaskResult, entries: Collection[Entry
         fewshot=_data_used(task.prepared.fewshot) if task.prepared.fewshot else None,
         truncated=sum(1 for request in task.encoded if request.truncated_tokens),
         tokens=_tokens(entries),
+        usage=_usage(task, entries),
         seconds=round(sum(entry.seconds for entry in entries), 3),
         definition_sha256=task.prepared.definition_hash(),
         protocol=_protocol(task),
@@ -89,6 +91,22 @@ def _data_used(rows: Rows) -> DataUsed:
         sha256=rows.sha256,
         revision=rows.revision,
         dropped=rows.dropped,
+    )
+
+
+def _usage(task: PlannedTask, entries: Collection[Entry]) -> Usage:
+    load = workload(task.encoded)
+    return Usage(
+        requests=load.requests,
+        sequences=load.sequences,
+        tokens_asked=load.tokens_asked,
+        tokens_distinct=load.tokens_distinct,
+        tokens_most=load.most_new,
+        tokens_written=sum(
+            entry.response.completion_tokens
+            for entry in entries
+            if isinstance(entry.response, GenerateResponse)
+        ),
     )
 
 

@@ -6,13 +6,15 @@ Fields are only ever added within a major `schema_version`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ko_eval.errors import DataError, first_line
 from ko_eval.tasks.definition import Fact
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 class _Part(BaseModel):
@@ -47,6 +49,19 @@ class Tokens(_Part):
     thinking: int
 
 
+class Usage(_Part):
+    """What a task asked for, and what was written; equal requests are asked once."""
+
+    requests: int = Field(description="those that differ")
+    sequences: int = Field(description="texts read: one per choice, one per prompt")
+    tokens_asked: int = Field(description="tokens to read if each sequence were read alone")
+    tokens_distinct: int = Field(
+        description="tokens to read when those that stand alike are read once"
+    )
+    tokens_most: int = Field(description="most tokens that the requests allow to be written")
+    tokens_written: int = Field(description="tokens generated, thinking included")
+
+
 class FormatLoss(_Part):
     """What is lost because the published way of reading answers fails on Korean text."""
 
@@ -78,6 +93,7 @@ class TaskReport(_Part):
     fewshot: DataUsed | None
     truncated: int = Field(description="requests whose context was cut on the left")
     tokens: Tokens
+    usage: Usage | None = Field(default=None, description="null in results before 1.2")
     seconds: float = Field(description="time of the engine, all sessions of the run together")
     definition_sha256: str = Field(description="of the task definition as used")
     protocol: dict[str, Fact]
@@ -121,6 +137,36 @@ class RunResult(_Part):
     def failed(self) -> int:
         """Samples that the engine could not answer."""
         return sum(task.outcomes.get("failed", 0) for task in self.tasks)
+
+
+def read_result(path: Path) -> RunResult:
+    """The result of a finished run.
+
+    Args:
+        path: the run directory, or its `results.json`.
+
+    Raises:
+        DataError: there is no such file, or it holds no result of ours.
+    """
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        result = RunResult.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"there is no result at '{path}'",
+            hint="give a run directory that holds results.json",
+        ) from error
+    except ValidationError as error:
+        raise DataError(
+            f"the file holds no result of a run: {first_line(error)}", where=str(file)
+        ) from error
+    if result.schema_version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+        raise DataError(
+            f"the result's schema version is {result.schema_version}; this version reads "
+            f"{SCHEMA_VERSION} and those before it",
+            where=str(file),
+        )
+    return result
 
 
 def main() -> None:

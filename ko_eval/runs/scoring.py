@@ -7,7 +7,8 @@ import json
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ko_eval.errors import DataError, near_miss
@@ -138,42 +139,69 @@ def average(shown: Sequence[Metric]) -> Metric:
     )
 
 
-def read_responses(path: Path, samples: Sequence[Sample]) -> dict[str, Response]:
-    """Responses made elsewhere, by sample id.
+@dataclass(frozen=True, slots=True)
+class GivenResponse:
+    """A response made elsewhere.
+
+    Attributes:
+        id: the sample's id.
+        where: file and line.
+    """
+
+    id: str
+    response: Response
+    where: str
+
+
+def read_responses(path: Path) -> Iterator[GivenResponse]:
+    """Responses made elsewhere, as they stand in a JSON Lines file.
 
     Each row holds `id` and either `response` (text) or `loglikelihoods` (numbers, one per choice;
     those without the question may follow, for `acc_pmi`), the latter optionally with
     `token_counts`, for `acc_tokens`.
 
     Raises:
-        DataError: a row is damaged; an id is missing, surplus or given twice (named).
+        DataError: a row is damaged.
     """
-    if not path.is_file():
-        raise DataError(f"there is no response file '{path}'", hint="check the path")
-    known = {sample.id for sample in samples}
-    responses: dict[str, Response] = {}
     for row in read_json_lines(path):
         if "id" not in row.values:
             raise DataError(
                 "the row has no 'id'", where=row.where, hint='{"id": …, "response": "…"}'
             )
-        name = text_id(row.values["id"])
-        if name in responses:
-            raise DataError(f"the id '{name}' is answered twice", where=row.where)
-        if name not in known:
+        response = _as_response(row.values, row.where)
+        yield GivenResponse(text_id(row.values["id"]), response, row.where)
+
+
+def by_sample(
+    given: Iterable[GivenResponse], samples: Sequence[Sample], where: str
+) -> dict[str, Response]:
+    """Responses by sample id, exactly one for each.
+
+    Args:
+        where: names their source in an error.
+
+    Raises:
+        DataError: an id is missing, surplus or given twice (named).
+    """
+    known = {sample.id for sample in samples}
+    responses: dict[str, Response] = {}
+    for one in given:
+        if one.id in responses:
+            raise DataError(f"the id '{one.id}' is answered twice", where=one.where)
+        if one.id not in known:
             raise DataError(
-                f"the id '{name}' is not in the data",
-                where=row.where,
+                f"the id '{one.id}' is not in the data",
+                where=one.where,
                 hint="does --data name the rows that were asked? "
-                + near_miss(name, sorted(known)[:20]),
+                + near_miss(one.id, sorted(known)[:20]),
             )
-        responses[name] = _as_response(row.values, row.where)
+        responses[one.id] = one.response
     missing = [sample.id for sample in samples if sample.id not in responses]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(samples)} ids have no response, first: "
             + ", ".join(f"'{name}'" for name in missing[:3]),
-            where=str(path),
+            where=where,
             hint="give one response per row of the data",
         )
     return responses

@@ -1,0 +1,40 @@
+"""Options that several commands take, each declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(help="A model folder, a Hugging Face id, or 'demo'.")]
+Suite = Annotated[
+    str | None, typer.Option(help="Suite to run (name or YAML). Default: leaderboard2.")
+]
+Tasks = Annotated[
+    str | None,
+    typer.Option(help="Tasks instead of a suite: names or YAML paths, comma-separated."),
+]
+Variant = Annotated[str | None, typer.Option(help="Variant, for every task that has it.")]
+Data = Annotated[
+    str,
+    typer.Option(help="bundled, hub, hub:OWNER/NAME (one of several public sets), or a path."),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first rows of each task.")]
+Shots = Annotated[
+    int | None, typer.Option(min=0, help="Few-shot examples. Default: each task's own.")
+]
+AllowFewshotOverlap = Annotated[
+    bool,
+    typer.Option(
+        "--allow-fewshot-overlap", help="Take few-shot examples from evaluated rows; recorded."
+    ),
+]
+ChatTemplateOption = Annotated[str, typer.Option(help="auto (generation only), on or off.")]
+Revision = Annotated[str | None, typer.Option(help="Commit, tag or branch on the hub.")]
+MaxLength = Annotated[
+    int | None, typer.Option(min=16, help="Window in tokens. Default: the model's own.")
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that the model brings.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

@@ -1,0 +1,151 @@
+"""`ko-eval plan MODEL`: what a run would take, from the tokenizer alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ko_eval.cli.boundary import boundary
+from ko_eval.cli.options import (
+    AllowFewshotOverlap,
+    ChatTemplateOption,
+    Data,
+    Debug,
+    Limit,
+    MaxLength,
+    Model,
+    Revision,
+    Shots,
+    Suite,
+    Tasks,
+    TrustRemoteCode,
+    Variant,
+)
+
+if TYPE_CHECKING:
+    from ko_eval.runs.estimate import Workload
+    from ko_eval.runs.plan import RunOptions
+
+
+def plan(
+    model: Model,
+    suite: Suite = None,
+    tasks: Tasks = None,
+    variant: Variant = None,
+    data: Data = "bundled",
+    limit: Limit = None,
+    shots: Shots = None,
+    allow_fewshot_overlap: AllowFewshotOverlap = False,
+    chat_template: ChatTemplateOption = "auto",
+    revision: Revision = None,
+    max_length: MaxLength = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option("--from", help="An earlier run: its speeds and its answers' lengths count."),
+    ] = None,
+    read_speed: Annotated[
+        float | None, typer.Option(help="Tokens read per second (prompts and scored texts).")
+    ] = None,
+    write_speed: Annotated[
+        float | None, typer.Option(help="Tokens written per second, by all answers together.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that give these speeds together.")] = 1,
+    price_per_gpu_hour: Annotated[float | None, typer.Option(help="In any currency.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
+    debug: Debug = False,
+) -> None:
+    """Count the tokens of a run before it; with speeds, its time and price."""
+    with boundary(debug=debug):
+        from ko_eval.cli.choices import one_of
+        from ko_eval.engines.encoding import ChatTemplate
+        from ko_eval.errors import UsageError
+        from ko_eval.runs.estimate import Speeds, estimate, measured_new, measured_speeds
+        from ko_eval.runs.plan import RunOptions
+        from ko_eval.runs.result import read_result
+
+        if suite is not None and tasks is not None:
+            raise UsageError("--suite and --tasks were both given", hint="give one of them")
+        for option, speed in (
+            ("--read-speed", read_speed),
+            ("--write-speed", write_speed),
+            ("--price-per-gpu-hour", price_per_gpu_hour),
+        ):
+            if speed is not None and not 0 < speed < float("inf"):
+                raise UsageError(f"{option} must be a number above 0, not {speed}")
+        template: ChatTemplate = one_of("--chat-template", chat_template, ("auto", "on", "off"))
+        before = None if earlier is None else read_result(earlier)
+        measured = Speeds() if before is None else measured_speeds(before)
+        speeds = Speeds(read_speed or measured.read, write_speed or measured.write)
+        options = RunOptions(
+            model=model,
+            suite=(suite or "leaderboard2") if tasks is None else None,
+            tasks=tuple(part.strip() for part in (tasks or "").split(",") if part.strip()),
+            variant=variant,
+            data=data,
+            limit=limit,
+            shots=shots,
+            allow_fewshot_overlap=allow_fewshot_overlap,
+            chat_template=template,
+            revision=revision,
+            max_length=max_length,
+        )
+        estimated = estimate(
+            _workloads(options, trust_remote_code=trust_remote_code),
+            speeds,
+            new_per_request={} if before is None else measured_new(before),
+            gpus=gpus,
+            price_per_gpu_hour=price_per_gpu_hour,
+        )
+        if json_output:
+            import dataclasses
+            import json
+
+            content = {
+                "model": model,
+                "speeds": dataclasses.asdict(speeds),
+                "gpus": gpus,
+                **dataclasses.asdict(estimated),
+            }
+            typer.echo(json.dumps(content, ensure_ascii=False))
+            return
+        from ko_eval.cli.console import stdout_console
+        from ko_eval.reports.plan_table import plan_notes, plan_table
+
+        console = stdout_console()
+        console.print(plan_table(estimated))
+        for line in plan_notes(estimated, speeds, gpus):
+            console.print(line, soft_wrap=True)
+
+
+def _workloads(options: RunOptions, *, trust_remote_code: bool) -> list[tuple[str, str, Workload]]:
+    """Name, title and workload of each task."""
+    from ko_eval.cli.encoders import load_encoder
+    from ko_eval.runs.estimate import workload
+    from ko_eval.runs.plan import load_tasks
+    from ko_eval.tasks.prepare import prepare_task
+
+    _, definitions = load_tasks(options)
+    prepared = [
+        prepare_task(
+            task,
+            options.data,
+            shots=options.shots,
+            limit=options.limit,
+            allow_fewshot_overlap=options.allow_fewshot_overlap,
+        )
+        for task, _ in definitions
+    ]
+    _, encoder = load_encoder(
+        options.model,
+        options.chat_template,
+        options.max_length,
+        revision=options.revision,
+        trust_remote_code=trust_remote_code,
+    )
+    return [
+        (task.definition.name, task.definition.title, workload(encoder.encode(task.requests)))
+        for task in prepared
+    ]

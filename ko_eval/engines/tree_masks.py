@@ -1,0 +1,97 @@
+"""Attention masks for packed rows: each token sees its own ancestors, in a window the last ones.
+
+Dense masks hold a number for each token and key, and suit every attention. Block masks are for
+FlexAttention, which skips the blocks that no token sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ko_eval.engines.prefix_tree import Row
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+    from transformers import PretrainedConfig, PreTrainedModel
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+def layer_types(config: PretrainedConfig) -> Sequence[str]:
+    """The attention of each layer, where a model has more than one kind."""
+    return tuple(getattr(config, "layer_types", None) or ())
+
+
+class TreeMasks:
+    """Makes the masks of one model: one for all layers, or one for each type of layer."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        config = model.config.get_text_config()
+        self._layer_types = frozenset(layer_types(config))
+        window = getattr(config, "sliding_window", None)
+        slides = SLIDING in self._layer_types or not self._layer_types
+        self._window = int(window) if window and slides else None
+
+    def dense(self, row: Row) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Masks of shape 1 × 1 × tokens × keys, as numbers to add to the scores.
+
+        SDPA takes booleans, too, but would turn them into numbers again in each layer.
+        """
+        device, dtype = self._model.device, self._model.dtype
+        keys = torch.tensor(row.keys, device=device)
+        index = torch.arange(row.start, row.end, device=device)[:, None]
+        seen = (keys <= index) & (index < torch.tensor(row.reach, device=device))
+
+        def mask(window: int | None) -> torch.Tensor:
+            visible = seen
+            if window is not None:
+                positions = torch.tensor(_positions(row), device=device)
+                visible = seen & (positions[row.cached :, None] - positions < window)
+            numbers = torch.zeros(seen.shape, dtype=dtype, device=device)
+            return numbers.masked_fill_(~visible, torch.finfo(dtype).min)[None, None]
+
+        masks: torch.Tensor | dict[str, torch.Tensor] = self._by_layer_type(row, mask)
+        return masks
+
+    def blocks(self, row: Row) -> BlockMask | dict[str, BlockMask]:
+        """The same as block masks."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        device = self._model.device
+        keys = torch.tensor(row.keys, device=device)
+        reach = torch.tensor(row.reach, device=device)
+        positions = torch.tensor(_positions(row), device=device)
+        # As tensors, since a number in the closure would be compiled into the kernel.
+        start, cached = torch.tensor((row.start, row.cached), device=device).unbind()
+
+        def mask(window: int | None) -> BlockMask:
+            def sees(batch: Any, head: Any, token: Any, key: Any) -> Any:
+                index = token + start
+                seen = (keys[key] <= index) & (index < reach[key])
+                if window is None:
+                    return seen
+                return seen & (positions[token + cached] - positions[key] < window)
+
+            return create_block_mask(
+                sees, None, None, row.end - row.start, len(row.keys), device=str(device)
+            )
+
+        masks: BlockMask | dict[str, BlockMask] = self._by_layer_type(row, mask)
+        return masks
+
+    def _by_layer_type(self, row: Row, mask: Callable[[int | None], Any]) -> Any:
+        if self._window is None or len(row.keys) <= self._window:
+            return mask(None)
+        if not self._layer_types:
+            return mask(self._window)
+        return {kind: mask(self._window if kind == SLIDING else None) for kind in self._layer_types}
+
+
+def _positions(row: Row) -> Any:
+    """Of each key, how many tokens stand before it in its sequence."""
+    return np.concatenate([np.arange(row.cached), row.positions])
