@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"tasks", "engines", "scorers", "stats"},
     "reports": {"runs", "stats"},
     "doctor": {"runs", "tasks", "engines", "scorers", "korean"},
-    "cli": {"runs", "tasks", "engines", "reports", "doctor", "scorers", "stats"},
+    "interop": {"runs", "tasks", "engines"},
+    "cli": {"runs", "tasks", "engines", "reports", "doctor", "interop", "scorers", "stats"},
 }
 
 
