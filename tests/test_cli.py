@@ -124,6 +124,14 @@ def test_run_prints_its_table_on_stdout_and_the_rest_on_stderr(
     assert done.stderr == ""  # no terminal, no progress
 
 
+def test_consoles_print_a_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    from ko_eval.cli.console import stderr_console, stdout_console
+
+    for console in (stdout_console(), stderr_console()):
+        console.print("[b]가[/b] :star: 1")
+    assert capsys.readouterr() == ("[b]가[/b] :star: 1\n",) * 2
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m ko_eval.cli.main list tasks | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

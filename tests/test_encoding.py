@@ -94,6 +94,25 @@ def test_bos_stands_once_in_front(tiny_bos: Path) -> None:
     assert generation(e, asked("질문:")).prompt.count(bos) == 1
 
 
+def test_a_context_gets_its_prefix_once_for_all_its_choices(
+    tiny_bos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e = encoder(tiny_bos)
+    seen: list[tuple[int, ...]] = []
+    with_prefix = Encoder._with_prefix
+
+    def counted(self: Encoder, ids: tuple[int, ...]) -> tuple[int, ...]:
+        seen.append(ids)
+        return with_prefix(self, ids)
+
+    monkeypatch.setattr(Encoder, "_with_prefix", counted)
+    for choices in ([" 예", " 아니요", " 몰라"], ["\n예", "\n아니요", "\n몰라"]):
+        seen.clear()
+        pairs = likelihood(e, scored("질문: 오늘은 맑은가? 답:", *choices)).pairs
+        assert len(seen) == 1
+        assert pairs[0].context is pairs[1].context is pairs[2].context
+
+
 def test_a_tokenizer_without_bos_gets_none(tiny: Path) -> None:
     e = encoder(tiny)
     assert e.prefix == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ko_eval.runs.estimate import (
 )
 from ko_eval.runs.evaluate import RunOutcome, evaluate
 from ko_eval.runs.plan import RunOptions
-from ko_eval.runs.result import RunResult, read_result
+from ko_eval.runs.result import RunResult, Usage, read_result
 from ko_eval.types import GenerateRequest, LoglikelihoodRequest
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -100,9 +100,21 @@ def test_a_speed_that_is_needed_and_unknown_leaves_the_time_open() -> None:
     assert estimate([WRITES], Speeds(write=50.0)).seconds == 40.0
 
 
+def test_no_tasks_take_no_time() -> None:
+    found = estimate([], Speeds())
+    assert (found.total, found.seconds) == (Workload(0, 0, 0, 0, 0, 0), 0)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "–"), (0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"), (3599.6, "1 h 00 min")],
+    [
+        (None, "–"),
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (60, "1 min 00 s"),
+        (3599.6, "1 h 00 min"),
+    ],
 )
 def test_durations_read_well(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
@@ -154,6 +166,7 @@ def test_the_plan_counts_what_the_run_used(
         assert task["expected_new"] == (used.tokens_written or None)
         # Its own speeds give back its own time.
         assert task["seconds"] == pytest.approx(report.seconds, rel=0.5)
+    assert plan["from_model"] == outcome.result.model.name
     assert plan["price"] == pytest.approx(plan["gpu_hours"] * 2.5)
     line = usage_line(outcome.result)
     assert line is not None
@@ -177,6 +190,7 @@ def test_the_tables_say_what_they_rest_on(ko_eval: Command, tokenizer_only: Path
     ("arguments", "part"),
     [
         (("--read-speed", 0), "above 0"),
+        (("--write-speed", 10), "add --read-speed"),
         (("--from", "nowhere"), "no result at 'nowhere'"),
         (("--suite", "leaderboard2", "--tasks", "ko_gpqa"), "both given"),
     ],
@@ -209,6 +223,89 @@ def test_results_from_before_usage_are_read_and_say_nothing(outcome: RunOutcome)
     assert usage_line(old) is None
 
 
+def of_tasks(result: RunResult, *changes: Mapping[str, object]) -> RunResult:
+    """The result with its first task once for each change, laid over the task and its usage."""
+    task = result.tasks[0]
+    assert task.usage is not None
+    usage = task.usage.model_copy(update={"requests": 10, "tokens_distinct": 1000})
+    base = task.model_copy(update={"usage": usage, "seconds": 10.0, "n": 10, "outcomes": {}})
+    tasks = []
+    for change in changes:
+        of_usage = {key: value for key, value in change.items() if key in Usage.model_fields}
+        others = {key: value for key, value in change.items() if key not in of_usage}
+        tasks.append(base.model_copy(update={**others, "usage": usage.model_copy(update=of_usage)}))
+    return result.model_copy(update={"tasks": tasks})
+
+
+def test_a_task_whose_answers_were_all_empty_says_nothing_of_speeds(outcome: RunOutcome) -> None:
+    empty = {"name": "empty", "tokens_most": 500, "tokens_written": 0}
+    assert measured_speeds(of_tasks(outcome.result, empty)) == Speeds(None, None)
+    assert measured_speeds(of_tasks(outcome.result, {}, empty)) == Speeds(100.0, None)
+    assert measured_new(of_tasks(outcome.result, empty)) == {"empty": 0}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "write"), [(250, 200 / 7.5), (499, 200 / 5.01), (500, 40), (999, 40), (1001, 40)]
+)
+def test_reading_takes_at_most_half_the_time_of_a_task_that_writes(
+    outcome: RunOutcome, prompts: int, write: float
+) -> None:
+    writes = {"tokens_distinct": prompts, "tokens_most": 500, "tokens_written": 200}
+    assert measured_speeds(of_tasks(outcome.result, {}, writes)).write == pytest.approx(write)
+    alone = of_tasks(outcome.result, writes)
+    assert measured_speeds(alone) == Speeds(None, 20.0)
+    assert measured_speeds(alone, read=100.0).write == pytest.approx(write)
+
+
+def test_failed_samples_are_neither_read_nor_empty_answers(outcome: RunOutcome) -> None:
+    half = {"outcomes": {"ok": 5, "failed": 5}}
+    assert measured_speeds(of_tasks(outcome.result, half)) == Speeds(50.0, None)
+    writes = {"tokens_most": 500, "tokens_written": 200, "name": "writes"}
+    assert measured_new(of_tasks(outcome.result, writes | half)) == {"writes": 40}
+    none = of_tasks(outcome.result, writes | {"outcomes": {"failed": 10}})
+    assert (measured_speeds(none), measured_new(none)) == (Speeds(), {})
+
+
+def test_a_run_of_another_model_or_without_usage_is_said(
+    ko_eval: Command, tokenizer_only: Path, outcome: RunOutcome, tmp_path: Path
+) -> None:
+    content = outcome.result.model_dump(mode="json")
+    content["schema_version"] = "1.1"
+    content["model"]["name"] = "other"
+    for task in content["tasks"]:
+        del task["usage"]
+    earlier = tmp_path / "old.json"
+    earlier.write_text(json.dumps(content), encoding="utf-8")
+    done = ko_eval("plan", tokenizer_only, "--tasks", "ko_gsm8k", "--limit", 2, "--from", earlier)
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: --from is a run of 'other', not of '")
+    assert "--from: a run of 'other'; it records no usage" in done.stdout
+    assert "--from RUN" not in done.stdout
+
+
+def test_a_result_of_a_later_minor_version_is_read_without_its_new_fields(
+    outcome: RunOutcome, tmp_path: Path
+) -> None:
+    content = outcome.result.model_dump(mode="json")
+    for part in (content, content["model"], content["tasks"][0]["usage"]):
+        part["added_later"] = {"value": 1}
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match="no result of a run"):
+        read_result(file)
+    file.write_text(json.dumps(content | {"schema_version": "1.10"}), encoding="utf-8")
+    later = read_result(file)
+    assert later == outcome.result.model_copy(update={"schema_version": "1.10"})
+
+
+@pytest.mark.parametrize("version", ["2.0", "0.9", "10.2"])
+def test_a_result_of_another_major_version_is_refused_by_name(tmp_path: Path, version: str) -> None:
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"schema_version": version, "new": []}), encoding="utf-8")
+    with pytest.raises(DataError, match=rf"schema version is {version}; .* reads 1\.x"):
+        read_result(file)
+
+
 def test_a_result_is_read_by_directory_or_file_and_refused_when_it_is_none(
     outcome: RunOutcome, tmp_path: Path
 ) -> None:
@@ -216,8 +313,4 @@ def test_a_result_is_read_by_directory_or_file_and_refused_when_it_is_none(
     assert read_result(outcome.directory / "results.json") == outcome.result
     (tmp_path / "results.json").write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="no result of a run"):
-        read_result(tmp_path)
-    content = outcome.result.model_dump(mode="json") | {"schema_version": "2.0"}
-    (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(DataError, match=r"schema version is 2\.0"):
         read_result(tmp_path)

@@ -40,6 +40,7 @@ def test_no_text_is_deeper_than_it_may_be(value: object, flow: bool | None, inde
         ("- !!seq\n  - a", 2),
         ("- &x\n  - a\n- *x", 2),
         ("---\n- a", 1),
+        *(("".join(" " * i + f"a:{br}" for i in range(600)), 600) for br in "\x85\u2028\u2029\n"),
     ],
 )
 def test_short_forms_of_nesting_are_counted(text: str, depth: int) -> None:

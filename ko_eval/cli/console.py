@@ -12,9 +12,10 @@ _WIDE = 200
 
 def stdout_console() -> Console:
     """For data."""
-    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False)
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def stderr_console() -> Console:
     """For progress, warnings and errors."""
-    return Console(stderr=True, highlight=False, markup=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)

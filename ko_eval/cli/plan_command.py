@@ -49,7 +49,8 @@ def plan(
         float | None, typer.Option(help="Tokens read per second (prompts and scored texts).")
     ] = None,
     write_speed: Annotated[
-        float | None, typer.Option(help="Tokens written per second, by all answers together.")
+        float | None,
+        typer.Option(help="Tokens written per second, by all answers together; with --read-speed."),
     ] = None,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs that give these speeds together.")] = 1,
     price_per_gpu_hour: Annotated[float | None, typer.Option(help="In any currency.")] = None,
@@ -77,8 +78,15 @@ def plan(
                 raise UsageError(f"{option} must be a number above 0, not {speed}")
         template: ChatTemplate = one_of("--chat-template", chat_template, ("auto", "on", "off"))
         before = None if earlier is None else read_result(earlier)
-        measured = Speeds() if before is None else measured_speeds(before)
-        speeds = Speeds(read_speed or measured.read, write_speed or measured.write)
+        measured = (
+            Speeds(read_speed) if before is None else measured_speeds(before, read=read_speed)
+        )
+        speeds = Speeds(measured.read, write_speed or measured.write)
+        if write_speed is not None and speeds.read is None:
+            raise UsageError(
+                "--write-speed was given, but no speed of reading: prompts are read first",
+                hint="add --read-speed",
+            )
         options = RunOptions(
             model=model,
             suite=(suite or "leaderboard2") if tasks is None else None,
@@ -92,8 +100,12 @@ def plan(
             revision=revision,
             max_length=max_length,
         )
+        planned, workloads = _workloads(options, trust_remote_code=trust_remote_code)
+        if before is not None and before.model.name != planned:
+            other = f"warning: --from is a run of '{before.model.name}', not of '{planned}'"
+            typer.echo(other, err=True)
         estimated = estimate(
-            _workloads(options, trust_remote_code=trust_remote_code),
+            workloads,
             speeds,
             new_per_request={} if before is None else measured_new(before),
             gpus=gpus,
@@ -105,6 +117,7 @@ def plan(
 
             content = {
                 "model": model,
+                "from_model": None if before is None else before.model.name,
                 "speeds": dataclasses.asdict(speeds),
                 "gpus": gpus,
                 **dataclasses.asdict(estimated),
@@ -116,12 +129,14 @@ def plan(
 
         console = stdout_console()
         console.print(plan_table(estimated))
-        for line in plan_notes(estimated, speeds, gpus):
+        for line in plan_notes(estimated, speeds, gpus, before):
             console.print(line, soft_wrap=True)
 
 
-def _workloads(options: RunOptions, *, trust_remote_code: bool) -> list[tuple[str, str, Workload]]:
-    """Name, title and workload of each task."""
+def _workloads(
+    options: RunOptions, *, trust_remote_code: bool
+) -> tuple[str, list[tuple[str, str, Workload]]]:
+    """The model's name; name, title and workload of each task."""
     from ko_eval.cli.encoders import load_encoder
     from ko_eval.runs.estimate import workload
     from ko_eval.runs.plan import load_tasks
@@ -138,14 +153,14 @@ def _workloads(options: RunOptions, *, trust_remote_code: bool) -> list[tuple[st
         )
         for task, _ in definitions
     ]
-    _, encoder = load_encoder(
+    folder, encoder = load_encoder(
         options.model,
         options.chat_template,
         options.max_length,
         revision=options.revision,
         trust_remote_code=trust_remote_code,
     )
-    return [
+    return folder.name, [
         (task.definition.name, task.definition.title, workload(encoder.encode(task.requests)))
         for task in prepared
     ]

@@ -206,16 +206,15 @@ class Encoder:
                 for (context, continuation), alone in zip(texts, separable, strict=True)
             ]
         )
-        fronts = {
-            context: self._with_prefix(ids)
-            for (context, _), ids in zip(texts, contexts, strict=True)
-        }
+        unique = dict(zip((context for context, _ in texts), contexts, strict=True))
+        fronts = {context: self._with_prefix(ids) for context, ids in unique.items()}
         pairs = []
         for (text, _), context, rest, alone in zip(texts, contexts, behind, separable, strict=True):
             if alone and rest and fronts[text]:
                 pairs.append(EncodedPair(fronts[text], rest))
             else:
-                pairs.append(self._split(context, context + rest if alone else rest))
+                whole = context + rest if alone else rest
+                pairs.append(self._split(context, whole, fronts[text]))
         return pairs
 
     def _pair_texts(self, request: LoglikelihoodRequest, index: int) -> tuple[str, str]:
@@ -229,10 +228,17 @@ class Encoder:
         kept = pair.context.rstrip()
         return kept, pair.context[len(kept) :] + pair.continuation
 
-    def _split(self, context: TokenIds, whole: TokenIds) -> EncodedPair:
-        """Splits the whole at the context's length; at least one token stays on either side."""
+    def _split(
+        self, context: TokenIds, whole: TokenIds, front: TokenIds | None = None
+    ) -> EncodedPair:
+        """Splits the whole at the context's length; at least one token stays on either side.
+
+        Args:
+            front: the context with its prefix, where the caller has it.
+        """
         border = min(len(context), len(whole) - 1)
-        front = self._with_prefix(context[:border])
+        if front is None or border < len(context):
+            front = self._with_prefix(context[:border])
         if not front:
             front = (self._first_token(),)
         return EncodedPair(front, whole[border:])

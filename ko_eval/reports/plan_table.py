@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from ko_eval.runs.estimate import RunEstimate, Speeds, TaskEstimate, Workload
+from ko_eval.runs.estimate import RunEstimate, Speeds, TaskEstimate, Workload, records_usage
+from ko_eval.runs.result import RunResult
 
 
 def plan_table(estimate: RunEstimate) -> Table:
@@ -34,13 +35,21 @@ def plan_table(estimate: RunEstimate) -> Table:
     return table
 
 
-def plan_notes(estimate: RunEstimate, speeds: Speeds, gpus: int) -> list[str]:
-    """What the numbers rest on, and the cost, a line each."""
+def plan_notes(
+    estimate: RunEstimate, speeds: Speeds, gpus: int, earlier: RunResult | None = None
+) -> list[str]:
+    """What the numbers rest on, and the cost, a line each.
+
+    Args:
+        earlier: the run that lengths and speeds were taken from, where it tells them.
+    """
     notes = []
+    if earlier is not None:
+        lacks = "" if records_usage(earlier) else "; it records no usage: no lengths and no speeds"
+        notes.append(f"--from: a run of '{earlier.model.name}'{lacks}.")
     if not _all_expected(estimate):
-        notes.append(
-            "Written: at most; models stop earlier. --from RUN takes the lengths of an earlier run."
-        )
+        advice = " --from RUN takes the lengths of an earlier run." if earlier is None else ""
+        notes.append(f"Written (≤): at most; models stop earlier.{advice}")
     known = [
         f"{speed:,.0f} tokens {what} per second"
         for speed, what in ((speeds.read, "read"), (speeds.write, "written"))
@@ -50,11 +59,14 @@ def plan_notes(estimate: RunEstimate, speeds: Speeds, gpus: int) -> list[str]:
         notes.append(
             "Time: needs "
             + " and ".join(_missing(estimate, speeds))
-            + ", or --from RUN, which takes them from an earlier run."
+            + (", or --from RUN, which takes them from an earlier run." if earlier is None else ".")
         )
         return notes
+    # A speed of writing that was measured without one of reading counts all of the time.
+    included = " (reading the prompts included)" if speeds.read is None else ""
     notes.append(
-        f"Time: {duration(estimate.seconds)} with {' and '.join(known)}, without loading the model."
+        f"Time: {duration(estimate.seconds)} with {' and '.join(known)}{included}, without loading "
+        "the model."
     )
     if estimate.gpu_hours is not None:
         price = "" if estimate.price is None else f", price {estimate.price:,.2f}"
@@ -66,7 +78,7 @@ def duration(seconds: float | None) -> str:
     """`12.3 s`, `4 min 05 s`, `2 h 03 min`; a dash where it is not known."""
     if seconds is None:
         return "–"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

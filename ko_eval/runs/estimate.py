@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ko_eval.engines.base import EncodedLoglikelihood, EncodedPair, EncodedRequest
 from ko_eval.engines.prefix_tree import build_forest
-from ko_eval.runs.result import RunResult
+from ko_eval.runs.result import RunResult, TaskReport, Usage
+from ko_eval.types import Outcome
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -92,7 +93,7 @@ def workload(encoded: Sequence[EncodedRequest]) -> Workload:
     for request in unique:
         if isinstance(request, EncodedLoglikelihood):
             pairs += request.pairs
-            longest = max(longest, *(len(p.context + p.continuation) for p in request.pairs))
+            longest = max(longest, *(len(p.context) + len(p.continuation) for p in request.pairs))
         else:
             new = request.request.max_tokens + request.thinking_tokens
             # All of a prompt is read; which token is written after it makes no difference.
@@ -117,7 +118,7 @@ def together(parts: Sequence[Workload]) -> Workload:
         sequences=sum(part.sequences for part in parts),
         tokens_asked=sum(part.tokens_asked for part in parts),
         tokens_distinct=sum(part.tokens_distinct for part in parts),
-        longest=max(part.longest for part in parts),
+        longest=max((part.longest for part in parts), default=0),
         most_new=sum(part.most_new for part in parts),
     )
 
@@ -157,34 +158,62 @@ def estimate(
     )
 
 
-def measured_speeds(result: RunResult) -> Speeds:
+def records_usage(result: RunResult) -> bool:
+    """Whether a finished run says what its tasks used, which none did before schema 1.2."""
+    return any(task.usage is not None for task in result.tasks)
+
+
+def measured_speeds(result: RunResult, *, read: float | None = None) -> Speeds:
     """The speeds of a finished run.
 
-    Reading: from the tasks in which nothing was written. Writing: from the others, less the time
-    that reading their prompts took; where no task only read, all of their time counts as writing.
+    Reading: from the tasks that only read. Writing: from the others, less the time that reading
+    their prompts took, but at most half of all; where no task only read, all of it is writing.
+    A result counts a task's failed samples but not their tokens or time: tokens read are taken by
+    the share of samples that were answered.
+
+    Args:
+        read: tokens read per second, where it is known and need not be measured.
     """
-    used = [(task.usage, task.seconds) for task in result.tasks if task.usage and task.seconds]
-    reading = [(usage, seconds) for usage, seconds in used if not usage.tokens_written]
-    writing = [(usage, seconds) for usage, seconds in used if usage.tokens_written]
-    read = write = None
-    if reading:
-        read = sum(u.tokens_distinct for u, _ in reading) / sum(s for _, s in reading)
-    if writing:
-        seconds = in_all = sum(s for _, s in writing)
-        if read:
-            seconds -= sum(usage.tokens_distinct for usage, _ in writing) / read
-        # Prompts may have been read faster than in the other tasks, in larger batches.
-        write = sum(u.tokens_written for u, _ in writing) / (seconds if seconds > 0 else in_all)
+    reading = [used for used in map(_used, result.tasks) if used and not used[0].tokens_most]
+    writing = [used for used in map(_used, result.tasks) if used and used[0].tokens_most]
+    write = None
+    if reading and read is None:
+        read = _tokens_read(reading) / sum(task.seconds for _, task in reading)
+    if written := sum(usage.tokens_written for usage, _ in writing):
+        in_all = sum(task.seconds for _, task in writing)
+        reading_time = _tokens_read(writing) / read if read else 0.0
+        # Prompts may have been read faster than in the other tasks, in larger batches: what is
+        # left for writing would come near nothing.
+        write = written / max(in_all - reading_time, in_all / 2)
     return Speeds(read, write)
 
 
 def measured_new(result: RunResult) -> dict[str, float]:
-    """By task of a finished run, the mean number of tokens written for a request."""
+    """By task of a finished run, the mean number of tokens written for an answered request.
+
+    How many requests failed is not in a result: their share is taken to be that of the samples.
+    """
     return {
-        task.name: task.usage.tokens_written / task.usage.requests
-        for task in result.tasks
-        if task.usage is not None and task.usage.tokens_written
+        task.name: usage.tokens_written / (usage.requests * _answered(task))
+        for usage, task in filter(None, map(_used, result.tasks))
+        if usage.tokens_most
     }
+
+
+def _used(task: TaskReport) -> tuple[Usage, TaskReport] | None:
+    """A task with its usage; None where nothing was measured."""
+    if task.usage is None or not task.seconds or not _answered(task):
+        return None
+    return task.usage, task
+
+
+def _answered(task: TaskReport) -> float:
+    """The share of a task's samples that did not fail."""
+    return 1 - task.outcomes.get(Outcome.FAILED, 0) / task.n if task.n else 0.0
+
+
+def _tokens_read(used: Sequence[tuple[Usage, TaskReport]]) -> float:
+    return sum(usage.tokens_distinct * _answered(task) for usage, task in used)
 
 
 def _of_task(

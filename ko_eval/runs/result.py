@@ -146,11 +146,22 @@ def read_result(path: Path) -> RunResult:
         path: the run directory, or its `results.json`.
 
     Raises:
-        DataError: there is no such file, or it holds no result of ours.
+        DataError: there is no such file, or it holds no result that this version can read.
     """
     file = path / "results.json" if path.is_dir() else path
+    ours = _version_numbers(SCHEMA_VERSION)
     try:
-        result = RunResult.model_validate_json(file.read_bytes())
+        content = file.read_bytes()
+        version = _Versioned.model_validate_json(content).schema_version
+        if _version_numbers(version)[0] != ours[0]:
+            raise DataError(
+                f"the result's schema version is {version}; this version of ko-eval reads "
+                f"{ours[0]}.x",
+                where=str(file),
+            )
+        # Within a major version fields are only added: ours are all there.
+        later = _version_numbers(version) > ours
+        return RunResult.model_validate_json(content, extra="ignore" if later else None)
     except OSError as error:
         raise DataError(
             f"there is no result at '{path}'",
@@ -160,13 +171,16 @@ def read_result(path: Path) -> RunResult:
         raise DataError(
             f"the file holds no result of a run: {first_line(error)}", where=str(file)
         ) from error
-    if result.schema_version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        raise DataError(
-            f"the result's schema version is {result.schema_version}; this version reads "
-            f"{SCHEMA_VERSION} and those before it",
-            where=str(file),
-        )
-    return result
+
+
+class _Versioned(BaseModel):
+    """All that is looked at before it is known how to read the rest."""
+
+    schema_version: str = Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}$")
+
+
+def _version_numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def main() -> None:

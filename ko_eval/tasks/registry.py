@@ -28,8 +28,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _SAFE_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _DEEPEST = 100  # levels of lists and mappings
 _LARGEST_DEFINITION = 1_000_000  # bytes; a definition is a page, not a data file
-# What may stand before a nested block in a line: "  - - key: …", "? - a", ": - b".
-_BEFORE_BLOCKS = re.compile(r"^[ \t?:-]*+", re.MULTILINE)
+# What may stand before a nested block in a line: "  - - key: …", "? - a", ": - b". YAML 1.1 has
+# three line breaks more than the "^" of a regular expression.
+_BEFORE_BLOCKS = re.compile(r"(?:^|(?<=[\x85\u2028\u2029]))[ \t?:-]*+", re.MULTILINE)
 
 
 @functools.cache
