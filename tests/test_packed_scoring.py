@@ -18,11 +18,12 @@ from ko_eval.engines.attention_choice import AttentionChoice, ReadScores
 from ko_eval.engines.base import EncodedLoglikelihood, EncodedPair
 from ko_eval.engines.float32_reference import in_float32
 from ko_eval.engines.likelihood_check import check, check_sample, packed_logprobs
-from ko_eval.engines.prefix_tree import build_forest
+from ko_eval.engines.prefix_tree import build_forest, pack
 from ko_eval.engines.row_budget import RowBudget
 from ko_eval.engines.transformers_likelihood import plain_scores
 from ko_eval.engines.transformers_packed import PackedScorer, packing_obstacle
 from ko_eval.engines.transformers_scoring import LikelihoodScorer, segments
+from ko_eval.engines.tree_attention import in_runs
 from ko_eval.types import FailedResponse, LoglikelihoodRequest, LoglikelihoodResponse
 
 VOCABULARY = 300
@@ -226,6 +227,39 @@ def test_block_masks_give_what_dense_masks_give(family: str) -> None:
     assert model.config._attn_implementation == own
     expected = np.concatenate([scores.logprobs for scores in dense.read(forest)])
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_tokens_attend_only_to_keys_that_one_of_their_run_sees() -> None:
+    forest = build_forest(pair for request in task(12) for pair in request.pairs)
+    hidden = 0
+    for row in pack(forest, 300):
+        visible = torch.tensor(row.visible())
+        mask = torch.zeros(visible.shape).masked_fill(~visible, -1.0)[None, None]
+        for run in in_runs(row, mask).tree_runs:  # type: ignore[attr-defined]
+            of_run = visible[run.tokens]
+            assert run.keys.tolist() == torch.where(of_run.any(0))[0].tolist()
+            assert torch.equal(run.mask[0, 0] == 0, of_run[:, run.keys])
+            hidden += of_run.shape[1] - len(run.keys)
+    assert hidden > 0
+
+
+def test_packed_rows_take_the_tree_attention_and_leave_the_model_as_it_was(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[int] = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(query: torch.Tensor, key: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        keys.append(key.shape[2])
+        return attend(query, key, *rest, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    forest = build_forest(pair for request in task(12) for pair in request.pairs)
+    list(PackedScorer(llama, 300).read(forest))
+    rows = list(pack(forest, 300))
+    assert len(keys) > len(rows) * llama.config.num_hidden_layers
+    assert max(keys) < max(len(row.keys) for row in rows)
+    assert llama.config._attn_implementation == "sdpa"
 
 
 def read_scores(logprob: float, seconds: float) -> ReadScores:

@@ -30,7 +30,9 @@ from ko_eval.engines.prefix_tree import (
     pack,
 )
 from ko_eval.engines.row_budget import RowBudget
+from ko_eval.engines.sdpa_replaced import SdpaReplaced
 from ko_eval.engines.token_scores import token_scores
+from ko_eval.engines.tree_attention import TREE_ATTENTION
 from ko_eval.engines.tree_masks import FULL, SLIDING, TreeMasks, layer_types
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ class PackedScorer:
         kind = "cuda" if model.device.type == "cuda" else "cpu"
         self.budget = RowBudget(kind) if budget is None else RowBudget(kind, (budget,))
         self._masks = TreeMasks(model)
+        on_cpu = model.device.type == "cpu"
+        self._dense_attention = SdpaReplaced(model, TREE_ATTENTION).used if on_cpu else nullcontext
         # FlexAttention needs a compiler on the CPU, where a dense mask is as good.
         self.attention = AttentionChoice(tried=kind == "cuda")
         vocabulary = int(model.get_input_embeddings().weight.shape[0])
@@ -169,7 +173,8 @@ class PackedScorer:
             "use_cache": True,
         }
         scores = []
-        with torch.inference_mode(), flex_attention(self.model) if flex else nullcontext():
+        attention = flex_attention(self.model) if flex else self._dense_attention()
+        with torch.inference_mode(), attention:
             cache.hold(row)
             for first, logits in self._logits(given, places - row.start):
                 here = slice(*np.searchsorted(place, (first, first + len(logits))).tolist())

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ko_eval.engines.prefix_tree import Row
+from ko_eval.engines.tree_attention import in_runs
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -53,7 +54,8 @@ class TreeMasks:
                 positions = torch.tensor(_positions(row), device=device)
                 visible = seen & (positions[row.cached :, None] - positions < window)
             numbers = torch.zeros(seen.shape, dtype=dtype, device=device)
-            return numbers.masked_fill_(~visible, torch.finfo(dtype).min)[None, None]
+            numbers = numbers.masked_fill_(~visible, torch.finfo(dtype).min)[None, None]
+            return in_runs(row, numbers) if device.type == "cpu" else numbers
 
         masks: torch.Tensor | dict[str, torch.Tensor] = self._by_layer_type(row, mask)
         return masks
