@@ -16,13 +16,19 @@ from hypothesis import strategies as st
 
 from ko_eval.engines.base import EncodedGenerate, TokenIds
 from ko_eval.engines.encoding import load_tokenizer
+from ko_eval.engines.grouped_attention import GROUPED_ATTENTION
 from ko_eval.engines.growing_rows import EndTest, GrowingRow
 from ko_eval.engines.model_folder import resolve_model
-from ko_eval.engines.model_settings import Reasoning
+from ko_eval.engines.model_settings import ModelSettings, Reasoning
 from ko_eval.engines.responses import ResponseBuilder, end_token_ids
+from ko_eval.engines.sdpa_replaced import SdpaReplaced
 from ko_eval.engines.shared_prefixes import shared_prefixes
+from ko_eval.engines.transformers_engine import TransformersEngine
 from ko_eval.engines.transformers_generation import generate_all
+from ko_eval.engines.transformers_generation_check import UnsuitableModel, check_logits
+from ko_eval.engines.transformers_key_values import KeyValuePool, Prefix
 from ko_eval.engines.transformers_loading import LoadOptions, load_model
+from ko_eval.engines.transformers_sampling import with_noise
 from ko_eval.types import FailedResponse, GenerateRequest, GenerateResponse, Response
 
 HEADER = "질문: 사과가 세 개, 배가 네 개 있다. 모두 몇 개인가?\n답: 일곱 개이다.\n\n" * 3
@@ -119,7 +125,8 @@ class PlainAnswers:
     def text(self, request: EncodedGenerate) -> str:
         """Up to the first stop string."""
         text = str(self.tokenizer.decode(self.ids(request.prompt, request.request.max_tokens)))
-        text = text.replace("</s>", "")
+        for token in self.tokenizer.all_special_tokens:
+            text = text.replace(token, "")
         return min((text.split(mark)[0] for mark in request.request.stop), key=len, default=text)
 
 
@@ -276,6 +283,54 @@ def test_of_nested_prefixes_the_one_that_saves_most_is_taken() -> None:
     assert (prefix.length, len(prefix.members)) == (20, 304)
 
 
+def test_of_interleaved_groups_few_prefixes_are_held_at_a_time(setup: Setup) -> None:
+    """Held all at once, the prefixes would leave no room for a second row."""
+    headers = [tuple(range(10 + 3 * n, 70 + 3 * n)) for n in range(8)]
+    requests = [
+        setup.request((*header, *range(5, 6 + n), 200 + number), max_tokens=3)
+        for n in range(4)
+        for number, header in enumerate(headers)
+    ]
+    with forwards(setup.model) as seen:
+        found = setup.answers(requests, rows=32, room=4 * 128)
+    assert texts(found) == [setup.plain.text(request) for request in requests]
+    steps = [rows for rows, tokens in seen if tokens == 1]
+    assert sum(steps) / len(steps) > 2
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_where_no_memory_is_left_for_a_prefix_rows_are_answered_without(
+    setup: Setup, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[int] = []
+
+    def refuse(pool: KeyValuePool, row: int, length: int) -> Prefix:
+        refused.append(length)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(KeyValuePool, "prefix_of", refuse)
+    requests = [setup.request(HEADER + question) for question in QUESTIONS]
+    found = setup.answers(requests, rows=rows)
+    assert texts(found) == [setup.plain.text(request) for request in requests]
+    assert len(refused) == 1
+
+
+def test_a_wrong_prefix_is_noticed_beside_a_shorter_row_without_one(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put_nothing(pool: KeyValuePool, prefix: Prefix, rows: slice) -> None:
+        """Leaves the slots as they are."""
+
+    monkeypatch.setattr(KeyValuePool, "put_prefix", put_nothing)
+    other = Setup(tiny)
+    requests = [other.request(HEADER + question) for question in QUESTIONS]
+    requests.append(other.request("왜?"))
+    found = other.answers(requests, rows=8)
+    assert texts(found) == [other.plain.text(request) for request in requests]
+    (warning,) = other.warnings
+    assert "its log-probabilities differ by" in warning
+
+
 # --- no row waits ----------------------------------------------------------------------------
 
 
@@ -381,6 +436,53 @@ def test_a_request_that_never_fits_is_failed_and_the_others_are_answered(setup: 
             assert response.text == setup.plain.text(request)
 
 
+def test_out_of_memory_while_sampling_changes_no_sample(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [setup.request(q, temperature=1.0, max_tokens=8) for q in QUESTIONS]
+    expected = setup.answers(requests, rows=7)
+    calls: list[int] = []
+
+    def fail_once(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        # In the third step, when some rows have drawn and others have not.
+        if len(calls) == 2 * len(requests) + 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return with_noise(*arguments)
+
+    monkeypatch.setattr("ko_eval.engines.transformers_continuous.with_noise", fail_once)
+    assert setup.answers(requests, rows=7) == expected
+    assert len(calls) > 2 * len(requests) + 4
+
+
+def latent(name: str) -> Any:
+    return getattr(transformers, f"{name}Config")(
+        **{**GROUPED, "num_key_value_heads": 4},
+        qk_nope_head_dim=16,
+        qk_rope_head_dim=8,
+        v_head_dim=12,
+        kv_lora_rank=16,
+        q_lora_rank=16,
+        vocab_size=2000,
+        first_k_dense_replace=9,
+        n_routed_experts=8,
+    )
+
+
+@pytest.mark.parametrize("name", ["Llama", "DeepseekV2", "DeepseekV3"])
+def test_the_room_is_what_keys_and_values_take(setup: Setup, name: str) -> None:
+    """Of each token, as cached; latent ones also as one layer opens them, for four heads."""
+    model, opened = setup.model, 0
+    if name != "Llama":
+        model = transformers.AutoModelForCausalLM.from_config(latent(name)).eval()
+        opened = 4 * (24 + 12) * 4
+    with torch.inference_mode():
+        layers = model(torch.tensor([[3, 4, 5]])).past_key_values.layers
+    taken = sum(held.nbytes for layer in layers for held in (layer.keys, layer.values)) // 3
+    engine = TransformersEngine(model, setup.tokenizer, ModelSettings())
+    assert engine._cache_tokens() == (4 << 30) // (taken + opened)
+
+
 def test_a_row_that_broke_does_not_spoil_the_one_in_its_place(setup: Setup) -> None:
     """What is not a number stays in a row's keys and values, hidden from the next row or not."""
     (broken, *_) = setup.request("물").prompt
@@ -449,12 +551,99 @@ def test_other_models_answer_as_each_request_does_alone(
     assert other.warnings == []
 
 
+@pytest.mark.parametrize("window", [None, 100], ids=["rows come and go", "static batches"])
+def test_a_row_that_rotates_all_positions_anew_does_not_change_its_neighbours(
+    setup: Setup, tiny: Path, window: int | None
+) -> None:
+    """Beyond 64 tokens a batch is rotated by other factors."""
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 8,
+        "long_factor": [2.0 + 3 * n for n in range(8)],
+        "original_max_position_embeddings": 64,
+    }
+    config = transformers.Phi3Config(
+        **GROUPED,
+        vocab_size=len(setup.tokenizer),
+        max_position_embeddings=512,
+        original_max_position_embeddings=64,
+        initializer_range=0.15,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        rope_parameters=rope,
+        sliding_window=window,
+    )
+    other = Setup(tiny)
+    torch.manual_seed(0)
+    other.model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    other.plain = PlainAnswers(other.model, other.tokenizer)
+    # Of the last two none comes beyond 64 alone, but one batch of both would.
+    shapes = [(20, 24), (21, 24), (55, 30), (56, 30), (50, 6), (10, 50)]
+    requests = [
+        other.request(tuple(range(20 * n + 3, 20 * n + 3 + length)), max_tokens=most)
+        for n, (length, most) in enumerate(shapes)
+    ]
+    with forwards(other.model) as seen:
+        found = other.answers(requests, rows=8)
+    # How a row goes on where it crosses the border is the model's matter, but as it does alone.
+    assert found == [other.answers([request])[0] for request in requests]
+    within = [n for n, (length, most) in enumerate(shapes) if length + most <= 64]
+    assert [texts(found)[n] for n in within] == [other.plain.text(requests[n]) for n in within]
+    assert other.warnings == []
+    assert max(rows for rows, _ in seen) > 1
+    assert all(rows == 1 for rows, tokens in seen if tokens >= 55)
+
+
 def test_rounding_in_low_precision_is_not_taken_for_an_unfit_model(tiny: Path) -> None:
     other = Setup(tiny, "bfloat16")
     requests = [other.request(HEADER + q, max_tokens=3 + n) for n, q in enumerate(QUESTIONS)]
     found = other.answers(requests, rows=3)
     assert all(isinstance(response, GenerateResponse) for response in found)
     assert other.warnings == []
+
+
+def test_large_logits_may_differ_by_more_in_low_precision(tiny: Path) -> None:
+    model = Setup(tiny, "bfloat16").model
+    ids = [5, 6, 7]
+    with torch.inference_mode():
+        model.lm_head.weight *= 16
+        plain = model(torch.tensor([ids])).logits[0, -1].float()
+        rounding = torch.finfo(torch.bfloat16).eps * float(plain.abs().max())
+        found = plain.clone()
+        found[plain.argmax()] -= 3 * rounding
+        assert 3 * rounding > 1
+        check_logits(model, ids, found, {})
+        found[plain.argmax()] -= 9 * rounding
+        with pytest.raises(UnsuitableModel):
+            check_logits(model, ids, found, {})
+
+
+def test_configurations_within_another_keep_their_attention() -> None:
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {**size, "num_attention_heads": 2}
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**heads, image_size=28, patch_size=14),
+        text_config=transformers.LlamaConfig(**heads, vocab_size=100),
+        image_token_index=5,
+    )
+    wanted = {"": "sdpa", "vision_config": "eager", "text_config": "sdpa"}
+    model = transformers.LlavaForConditionalGeneration._from_config(
+        config, attn_implementation=wanted
+    )
+
+    def attentions() -> list[str]:
+        parts = (model.config, model.config.vision_config, model.config.text_config)
+        return [part._attn_implementation for part in parts]
+
+    before = attentions()
+    assert before == ["sdpa", "eager", "sdpa"]
+    with SdpaReplaced(model, GROUPED_ATTENTION).used():
+        whole, vision, text = attentions()
+        assert vision == "eager"
+        assert whole == text != "sdpa"
+    assert attentions() == before
 
 
 class WithoutPositions(transformers.LlamaForCausalLM):  # type: ignore[misc]
@@ -505,6 +694,59 @@ def test_a_model_that_proves_unfit_answers_in_static_batches_and_the_user_is_tol
     assert warning.startswith(f"generation falls back to static batches with this model: {why}")
 
 
+def test_answers_of_one_token_are_checked_before_they_are_handed_out(
+    setup: Setup, tiny: Path
+) -> None:
+    other = Setup(tiny)
+    other.model = WithoutPositions.from_pretrained(tiny).eval()
+    requests = [setup.request(question, max_tokens=1) for question in QUESTIONS]
+    assert texts(other.answers(requests, rows=4)) == [setup.plain.text(r) for r in requests]
+    assert len(other.warnings) == 1
+
+
+def test_static_batches_take_no_penalties_from_the_model(setup: Setup, tiny: Path) -> None:
+    other = Setup(tiny)
+    other.model = WithItsOwnCache.from_pretrained(tiny).eval()
+    own = other.model.generation_config
+    own.repetition_penalty, own.no_repeat_ngram_size, own.min_new_tokens = 3.0, 1, 12
+    own.suppress_tokens = setup.plain.ids(setup.request(QUESTIONS[0]).prompt, 12)[:1]
+    requests = [setup.request(question) for question in QUESTIONS]
+    assert texts(other.answers(requests)) == [setup.plain.text(r) for r in requests]
+    assert other.model.generation_config is own
+
+
+class FailingLater(transformers.LlamaForCausalLM):  # type: ignore[misc]
+    """Takes an unknown cache twice: for the prompt and the first token of one row."""
+
+    taken = 0
+
+    def forward(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        past_key_values: Any = None,
+        **options: Any,
+    ) -> Any:
+        if type(past_key_values) not in (type(None), transformers.DynamicCache):
+            self.taken += 1
+            if self.taken > 2:
+                raise TypeError("no more of this cache")
+        return super().forward(input_ids, attention_mask, position_ids, past_key_values, **options)
+
+
+def test_a_request_given_twice_is_answered_twice_when_the_batch_proves_unfit(
+    setup: Setup, tiny: Path
+) -> None:
+    other = Setup(tiny)
+    other.model = FailingLater.from_pretrained(tiny).eval()
+    request = setup.request(QUESTIONS[0], max_tokens=1)
+    found = [response for _, response, _ in other.stream([request, request], rows=1)]
+    assert texts(found) == [setup.plain.text(request)] * 2
+    (warning,) = other.warnings
+    assert "no more of this cache" in warning
+
+
 # --- when a row ends -------------------------------------------------------------------------
 
 
@@ -545,6 +787,19 @@ def test_the_line_breaks_behind_a_thought_are_no_stop_string(
     _, response = grown(setup, builder, text, stop=("\n\n",), max_tokens=99, thinking_tokens=99)
     assert (response.thinking, response.text) == ("음", "답은 셋이다.")
     assert response.finish_reason == "stop"
+
+
+def test_thought_and_answer_never_exceed_what_was_set_aside_for_both(
+    setup: Setup, builder: ResponseBuilder
+) -> None:
+    """A prompt that opens a thought may be given no budget for it."""
+    text = "음 " * 4 + "</think>" + "답은 셋이다. " * 9
+    budget = {"max_tokens": 20, "thinking_tokens": 0, "starts_in_thought": True}
+    written, response = grown(setup, builder, text, **budget)
+    assert len(setup.tokenizer(written)["input_ids"]) == response.completion_tokens == 20
+    assert 0 < response.thinking_tokens < 20
+    assert response.text
+    assert response.finish_reason == "length"
 
 
 def test_tokens_behind_a_limit_are_left_out(setup: Setup, builder: ResponseBuilder) -> None:

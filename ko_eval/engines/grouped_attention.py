@@ -8,19 +8,14 @@ other attention goes to `sdpa` itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+from ko_eval.engines.sdpa_replaced import register
 
-_NAME = "ko_eval_grouped"
+GROUPED_ATTENTION = "ko_eval_grouped"
 
 
 def grouped_attention(
@@ -58,26 +53,4 @@ def grouped_attention(
     return attended.reshape(rows, 1, heads, value.shape[-1]), None
 
 
-AttentionInterface.register(_NAME, grouped_attention)
-AttentionMaskInterface.register(_NAME, sdpa_mask)
-
-
-class GroupedAttention:
-    """Lets a model that attends with `sdpa` use the above for a while; others stay as they are."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        # One model may hold others with configurations of their own.
-        parts = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
-        self._configs: list[PreTrainedConfig] = [
-            config for config in parts.values() if config._attn_implementation == "sdpa"
-        ]
-
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        for config in self._configs:
-            config._attn_implementation = _NAME
-        try:
-            yield
-        finally:
-            for config in self._configs:
-                config._attn_implementation = "sdpa"
+register(GROUPED_ATTENTION, grouped_attention)

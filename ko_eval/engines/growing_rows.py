@@ -1,8 +1,9 @@
 """One response while it grows: whether it is finished, told from its last tokens alone.
 
 It ends at an end token, at a stop string of its answer (also across token borders), or at a limit:
-a thought has a budget of its own, and the answer's limit counts from the thought's end. What the
-response then says is read from its tokens by `responses.ResponseBuilder`, by the same rules.
+a thought has a budget of its own, and the answer's limit counts from the thought's end; together
+they never exceed what was set aside for both (`most_tokens`). What the response then says is read
+from its tokens by `responses.ResponseBuilder`, by the same rules.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class EndTest:
     def finished(self, row: GrowingRow) -> bool:
         """To be asked once after each token; remembers in the row what it found."""
         count, request = len(row.new_ids), row.request.request
-        if row.new_ids[-1] in self.builder.end_ids:
+        most = request.max_tokens + row.request.thinking_tokens
+        if row.new_ids[-1] in self.builder.end_ids or count >= most:
             return True
         if row.thought in ("unknown", "open"):
             self._follow_thought(row)

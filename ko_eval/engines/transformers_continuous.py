@@ -1,6 +1,7 @@
 """Generation in which finished rows leave and waiting ones take their place.
 
-Longest first, so that no long answer is begun at the end. All but the last token of a new row is
+Longest first, so that no long answer is begun at the end; rows behind one prefix together, so that
+few prefixes are held at a time. All but the last token of a new row is
 fed at once, behind the prefix that it shares with others and that was computed once; the last one
 is the row's first step. A step feeds one token to each row. Where the room ends, the rows that are
 least far on go back to the queue and keep what they have written; where memory runs out, all do,
@@ -19,13 +20,18 @@ import torch
 
 from ko_eval.engines.base import EncodedGenerate
 from ko_eval.engines.batching import batches, is_out_of_memory, model_failed
-from ko_eval.engines.grouped_attention import GroupedAttention
+from ko_eval.engines.grouped_attention import GROUPED_ATTENTION
 from ko_eval.engines.growing_rows import EndTest, GrowingRow, most_tokens
+from ko_eval.engines.sdpa_replaced import SdpaReplaced
 from ko_eval.engines.shared_prefixes import SharedPrefix, shared_prefixes
 from ko_eval.engines.transformers_generation_check import UnsuitableModel, check_logits
 from ko_eval.engines.transformers_key_values import KeyValuePool, Prefix
 from ko_eval.engines.transformers_likelihood import keeps_logits
-from ko_eval.engines.transformers_sampling import generator_of, with_noise
+from ko_eval.engines.transformers_sampling import (
+    drawn_again_after_failure,
+    generator_of,
+    with_noise,
+)
 from ko_eval.errors import first_line
 
 if TYPE_CHECKING:
@@ -37,6 +43,9 @@ _SLOT_STEP = 128
 _PREFILL_TOKENS = {"cpu": 2048, "cuda": 32768}
 # New rows are let in when this share of the places is free: one at a time would be slow to feed.
 _FREE_SHARE = 16
+
+_Kind = tuple[bool, bool]
+"""Of a row, for the check: whether it has written a token, whether it has borrowed its prefix."""
 
 
 class ContinuousBatch:
@@ -65,7 +74,7 @@ class ContinuousBatch:
         self.room = room
         self.prefill_tokens = _PREFILL_TOKENS.get(model.device.type, _PREFILL_TOKENS["cpu"])
         self.keep = {"logits_to_keep": 1} if keeps_logits(model) else {}
-        self.attention = GroupedAttention(model)
+        self.attention = SdpaReplaced(model, GROUPED_ATTENTION)
         self.pool = KeyValuePool(layers)
         self.active: list[GrowingRow] = []
         # Of each active row, how many of its tokens are in the pool.
@@ -75,7 +84,9 @@ class ContinuousBatch:
         self.prefix_of: dict[GrowingRow, SharedPrefix] = {}
         self.members: Counter[SharedPrefix] = Counter()
         self.prefixes: dict[SharedPrefix, Prefix] = {}
-        self.checked = False
+        # Rows whose first tokens were computed for another.
+        self.borrowing: set[GrowingRow] = set()
+        self.checked: set[_Kind] = set()
 
     def run(self, requests: Sequence[EncodedGenerate]) -> Iterator[tuple[GrowingRow, bool]]:
         """Rows as they finish, and whether each was answered; False when it found no memory.
@@ -91,7 +102,7 @@ class ContinuousBatch:
         for prefix in shared_prefixes([request.prompt for request in requests]):
             self.members[prefix] = len(prefix.members)
             self.prefix_of.update((rows[index], prefix) for index in prefix.members)
-        self.queue.extend(sorted(rows, key=lambda row: most_tokens(row.request), reverse=True))
+        self.queue.extend(self._longest_first(rows))
         try:
             while self.queue or self.active:
                 for row, answered in self._turn():
@@ -99,6 +110,22 @@ class ContinuousBatch:
                     yield row, answered
         finally:
             self.pool.clear()
+
+    def _longest_first(self, rows: Sequence[GrowingRow]) -> list[GrowingRow]:
+        """Rows behind one prefix stand together, at the place of the longest of them."""
+        longest: dict[SharedPrefix, int] = {}
+        for row in rows:
+            prefix = self.prefix_of.get(row)
+            if prefix is not None:
+                longest[prefix] = max(longest.get(prefix, 0), most_tokens(row.request))
+
+        def order(row: GrowingRow) -> tuple[int, int, int]:
+            prefix, most = self.prefix_of.get(row), most_tokens(row.request)
+            if prefix is None:
+                return most, -1, most
+            return longest[prefix], prefix.members[0], most
+
+        return sorted(rows, key=order, reverse=True)
 
     def _turn(self) -> list[tuple[GrowingRow, bool]]:
         """Lets rows in, does a step, and takes out what is finished."""
@@ -111,9 +138,9 @@ class ContinuousBatch:
                 finished = self._step()
         except RuntimeError as error:
             if not is_out_of_memory(error):
-                raise (model_failed if self.checked else _unfit)(error) from error
+                raise (model_failed if self._proven() else _unfit)(error) from error
         except (TypeError, ValueError, AttributeError, LookupError) as error:
-            if self.checked:
+            if self._proven():
                 raise
             raise _unfit(error) from error
         else:
@@ -190,6 +217,7 @@ class ContinuousBatch:
         if prefix is not None:
             start = prefix.length
             self.pool.put_prefix(self.prefixes[prefix], where)
+            self.borrowing.update(rows)
         parts = [_tokens(row)[start:-1] for row in rows]
         width = max(map(len, parts))
         if width:
@@ -222,8 +250,7 @@ class ContinuousBatch:
         seen = torch.arange(width) <= lengths.unsqueeze(1)
         self.pool.feed_one_each(lengths.to(self.model.device), width)
         logits = self._forward(last, lengths.unsqueeze(1), seen)[:, -1]
-        if not self.checked:
-            self._check(logits)
+        self._check(logits)
         tokens = self._picked(logits)
         for index, (row, token) in enumerate(zip(self.active, tokens, strict=True)):
             row.new_ids.append(token)
@@ -248,19 +275,27 @@ class ContinuousBatch:
         return logits
 
     def _check(self, logits: torch.Tensor) -> None:
-        begun = [index for index, row in enumerate(self.active) if row.new_ids]
-        if begun:
-            index = min(begun, key=lambda index: self.cached[index])
+        """Holds the shortest row of each kind that was not yet checked against the plain way."""
+        kinds: list[_Kind] = [(bool(row.new_ids), row in self.borrowing) for row in self.active]
+        for new in set(kinds) - self.checked:
+            alike = [index for index, kind in enumerate(kinds) if kind == new]
+            index = min(alike, key=lambda index: self.cached[index])
             check_logits(self.model, _tokens(self.active[index]), logits[index], self.keep)
-            self.checked = True
+            self.checked.add(new)
+
+    def _proven(self) -> bool:
+        """Whether a row with tokens of its own was right; later errors are not for want of fit."""
+        return any(begun for begun, _ in self.checked)
 
     def _picked(self, logits: torch.Tensor) -> list[int]:
         tokens = logits.argmax(dim=-1)
-        for index, row in enumerate(self.active):
-            generator = self.generators.get(row)
-            if generator is not None:
-                tokens[index] = with_noise(logits[index], row.request, generator).argmax()
-        picked: list[int] = tokens.tolist()
+        sampled = [index for index, row in enumerate(self.active) if row in self.generators]
+        with drawn_again_after_failure([self.generators[self.active[i]] for i in sampled]):
+            for index in sampled:
+                row = self.active[index]
+                noisy = with_noise(logits[index], row.request, self.generators[row])
+                tokens[index] = noisy.argmax()
+            picked: list[int] = tokens.tolist()
         return picked
 
     def _take_out(self, index: int) -> GrowingRow:
@@ -273,14 +308,21 @@ class ContinuousBatch:
         return row
 
     def _start_over(self) -> list[GrowingRow]:
-        """After memory ran out: all rows go back to the queue, but for one that was alone."""
-        failed = [self.active.pop()] if len(self.active) == 1 else []
-        asked = max(map(_length, [*self.active, *failed]))
-        self.room = max(1, (len(self.active) or 1) * _slots(asked) // 2)
+        """After memory ran out: all rows go back to the queue, but for one that was alone.
+
+        From then on each row feeds its whole prompt: prefixes may be what took the memory.
+        """
+        asked = len(self.active) * _slots(max(map(_length, self.active)))
+        asked += sum(prefix.length for prefix in self.prefixes)
+        self.room = max(1, asked // 2)
+        alone = len(self.active) == 1 and not self.prefix_of
+        failed = [self.active.pop()] if alone else []
         self.prefill_tokens = max(1, self.prefill_tokens // 2)
         self.queue.extendleft(reversed(self.active))
         self.active, self.cached = [], []
         self.prefixes.clear()
+        self.prefix_of.clear()
+        self.borrowing.clear()
         self.pool.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -288,6 +330,7 @@ class ContinuousBatch:
 
     def _forget(self, row: GrowingRow) -> None:
         self.generators.pop(row, None)
+        self.borrowing.discard(row)
         prefix = self.prefix_of.pop(row, None)
         if prefix is not None:
             self.members[prefix] -= 1

@@ -159,7 +159,17 @@ class TransformersEngine:
         kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
         size = int(getattr(config, "head_dim", None) or int(config.hidden_size) // heads)
         layers = int(getattr(config, "num_hidden_layers", 1) or 1)
-        per_token = 2 * layers * kv_heads * size * self.model.dtype.itemsize
+        elements = 2 * layers * kv_heads * size
+        latent = getattr(config, "kv_lora_rank", None)
+        if latent:
+            # Kept as one latent for all heads; a layer at a time opens it for each of them.
+            rotated, plain, value = (
+                int(getattr(config, name, None) or size)
+                for name in ("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim")
+            )
+            opened = rotated + plain + value
+            elements = layers * (int(latent) + rotated) + heads * opened
+        per_token = elements * self.model.dtype.itemsize
         memory = _CPU_CACHE_BYTES
         if self.model.device.type == "cuda":
             memory = int(torch.cuda.mem_get_info(self.model.device)[0] * _CUDA_CACHE_SHARE)

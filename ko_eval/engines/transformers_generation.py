@@ -2,7 +2,8 @@
 
 Where the model's cache is keys and values of all tokens, rows come and go
 (`transformers_continuous`). Other models (state-space, hybrid, sliding windows shorter than a
-request) answer in static batches, in which finished rows are padded until their batch ends.
+request) answer in static batches, in which finished rows are padded until their batch ends. So do
+requests that are long enough to change how all positions of their batch are rotated, each alone.
 
 transformers' own continuous batching was tried (5.19): on the CPU it took far longer than a static
 batch, and it knows neither stop strings nor seeds of a single request.
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,6 +36,7 @@ from ko_eval.engines.model_settings import Reasoning
 from ko_eval.engines.responses import ResponseBuilder, end_token_ids
 from ko_eval.engines.transformers_continuous import ContinuousBatch
 from ko_eval.engines.transformers_generation_check import UnsuitableModel
+from ko_eval.engines.transformers_packed import length_border
 from ko_eval.engines.transformers_sampling import generator_of, with_noise
 from ko_eval.engines.transformers_scoring import NO_MEMORY
 from ko_eval.types import FailedResponse, Response
@@ -79,17 +83,25 @@ def _grown(
     warn: Callable[[str], object],
 ) -> Iterator[tuple[GrowingRow, bool]]:
     """See `ContinuousBatch.run` for what is yielded."""
-    layers = _key_value_layers(model, max(map(most_tokens, requests), default=0))
-    answered = set()
-    if layers:
+    border = length_border(model)
+    within = [r for r in requests if border is None or most_tokens(r) <= border]
+    layers = _key_value_layers(model, max(map(most_tokens, within), default=0))
+    # The same object may be asked twice.
+    answered: Counter[int] = Counter()
+    if layers and within:
         batch = ContinuousBatch(model, ends, pad_id, layers=layers, rows=rows, room=room)
         try:
-            for row, found in batch.run(requests):
-                answered.add(id(row.request))
+            for row, found in batch.run(within):
+                answered[id(row.request)] += 1
                 yield row, found
         except UnsuitableModel as error:
             warn(f"generation falls back to static batches with this model: {error}")
-    left = [request for request in requests if id(request) not in answered]
+    left = []
+    for request in requests:
+        if answered[id(request)]:
+            answered[id(request)] -= 1
+        else:
+            left.append(request)
     yield from _static_batches(model, ends, left, pad_id, rows=rows, room=room)
 
 
@@ -124,8 +136,11 @@ def _static_batches(
 ) -> Iterator[tuple[GrowingRow, bool]]:
     """Longest first, a batch at a time."""
     ordered = sorted(requests, key=most_tokens, reverse=True)
+    border = length_border(model)
 
     def fit(part: Sequence[EncodedGenerate]) -> bool:
+        if border is not None and _last_position(part) > border:
+            return False
         return len(part) <= rows and len(part) * most_tokens(part[0]) <= room
 
     def shrink() -> None:
@@ -142,6 +157,15 @@ def _static_batches(
             yield found, row is not None
 
 
+def _last_position(batch: Sequence[EncodedGenerate]) -> int:
+    """How far a row may come; a finished one goes on until its batch ends."""
+    return max(len(r.prompt) for r in batch) + max(map(_most_new, batch))
+
+
+def _most_new(request: EncodedGenerate) -> int:
+    return request.request.max_tokens + request.thinking_tokens
+
+
 def _static_batch(
     model: PreTrainedModel, ends: EndTest, requests: Sequence[EncodedGenerate], pad_id: int
 ) -> list[GrowingRow]:
@@ -155,13 +179,13 @@ def _static_batch(
     processors = LogitsProcessorList()
     if any(r.request.temperature for r in requests):
         processors.append(_Noise(requests, model.device))
-    with torch.inference_mode():
+    with torch.inference_mode(), _without_defaults(model):
         model.generate(
             ids.to(model.device),
             attention_mask=mask.to(model.device),
             generation_config=GenerationConfig(
                 do_sample=False,
-                max_new_tokens=max(r.request.max_tokens + r.thinking_tokens for r in requests),
+                max_new_tokens=max(map(_most_new, requests)),
                 eos_token_id=sorted(ends.builder.end_ids) or None,
                 pad_token_id=pad_id,
             ),
@@ -169,6 +193,17 @@ def _static_batch(
             stopping_criteria=StoppingCriteriaList([_RowEnds(ends, rows)]),
         )
     return rows
+
+
+@contextmanager
+def _without_defaults(model: PreTrainedModel) -> Iterator[None]:
+    """Within the block, a model fills in no generation settings of its own (penalties, bans)."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 class _RowEnds(StoppingCriteria):  # type: ignore[misc]

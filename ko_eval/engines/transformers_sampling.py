@@ -6,6 +6,9 @@ The highest of (logit / temperature + Gumbel noise) is distributed as a sample o
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import torch
 from transformers import TopPLogitsWarper
 
@@ -17,6 +20,18 @@ def generator_of(request: EncodedGenerate, device: torch.device) -> torch.Genera
     if request.request.temperature == 0:
         return None
     return torch.Generator(device).manual_seed(request.seed)
+
+
+@contextmanager
+def drawn_again_after_failure(generators: Sequence[torch.Generator]) -> Iterator[None]:
+    """Takes the generators back when the block runs out of memory: what it drew is not used."""
+    states = [generator.get_state() for generator in generators]
+    try:
+        yield
+    except RuntimeError:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        raise
 
 
 def with_noise(
