@@ -21,7 +21,7 @@ from ko_eval.runs.journal import Entry, Journal
 from ko_eval.runs.plan import PlannedTask, RunOptions, RunPlan, plan_run
 from ko_eval.runs.record import RunRecord, open_record
 from ko_eval.runs.report import task_report, value
-from ko_eval.runs.result import ModelUsed, RunResult
+from ko_eval.runs.result import ModelUsed, RunResult, TaskReport
 from ko_eval.runs.scoring import average, sample_line, score_task
 from ko_eval.types import (
     FailedResponse,
@@ -189,37 +189,9 @@ class _Runner:
         of_engines = (text for session in self.record.sessions for text in session.warnings)
         self.warnings = [*dict.fromkeys(of_engines), *self.warnings]
         for task in self.plan.tasks:
-            entries = self.entries[task.name]
-            by_sample = {
-                sample.id: entries[request.key]
-                for sample, request in zip(task.prepared.samples, task.encoded, strict=True)
-            }
-            responses: dict[str, Response] = {name: e.response for name, e in by_sample.items()}
-            result, scores = score_task(
-                task.prepared.definition, task.prepared.scorer, task.prepared.samples, responses
-            )
-            order = {s.id: s.fields.get("choice_order") for s in task.prepared.samples}
-            lines = [
-                sample_line(score, key=by_sample[score.id].key, choice_order=order[score.id])
-                for score in scores
-            ]
-            write_atomically(
-                self.directory / "samples" / f"{safe_name(task.name)}.jsonl",
-                "".join(line + "\n" for line in lines),
-            )
-            report = task_report(task, result, entries.values())
-            if report.truncated:
-                self._warn(
-                    f"{task.name}: {report.truncated} of {report.n} contexts were longer than the "
-                    f"model's window of {self.plan.encoder.max_length} tokens and were cut on the "
-                    "left"
-                )
-            if overlap := task.prepared.fewshot_overlap:
-                self._warn(f"{task.name}: {overlap}; the score is not a clean one")
-            shown.append(result.shown)
+            metric, report = self._scored(task)
+            shown.append(metric)
             reports.append(report)
-            if left_out := result.metrics.get("uncheckable_share"):
-                self._warn_of_left_out(task.name, left_out)
         self._warn_of_missing_variants()
         if differences := self.record.differences():
             self._warn(
@@ -247,6 +219,39 @@ class _Runner:
         )
         write_atomically(self.directory / "results.json", content.model_dump_json(indent=2) + "\n")
         return content
+
+    def _scored(self, task: PlannedTask) -> tuple[Metric, TaskReport]:
+        """The task's shown metric and report; writes its per-sample file, and warns."""
+        entries = self.entries[task.name]
+        by_sample = {
+            sample.id: entries[request.key]
+            for sample, request in zip(task.prepared.samples, task.encoded, strict=True)
+        }
+        responses: dict[str, Response] = {name: e.response for name, e in by_sample.items()}
+        result, scores = score_task(
+            task.prepared.definition, task.prepared.scorer, task.prepared.samples, responses
+        )
+        order = {s.id: s.fields.get("choice_order") for s in task.prepared.samples}
+        lines = [
+            sample_line(score, key=by_sample[score.id].key, choice_order=order[score.id])
+            for score in scores
+        ]
+        write_atomically(
+            self.directory / "samples" / f"{safe_name(task.name)}.jsonl",
+            "".join(line + "\n" for line in lines),
+        )
+        report = task_report(task, result, entries.values())
+        if report.truncated:
+            self._warn(
+                f"{task.name}: {report.truncated} of {report.n} contexts were longer than the "
+                f"model's window of {self.plan.encoder.max_length} tokens and were cut on the "
+                "left"
+            )
+        if overlap := task.prepared.fewshot_overlap:
+            self._warn(f"{task.name}: {overlap}; the score is not a clean one")
+        if left_out := result.metrics.get("uncheckable_share"):
+            self._warn_of_left_out(task.name, left_out)
+        return result.shown, report
 
     def _model_used(self) -> ModelUsed:
         folder = self.plan.folder
