@@ -9,6 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from ko_eval.safe_text import one_line
+
+# No name of a task, field or option is longer; what is may be hostile.
+_LONGEST_NAME = 200
+
 
 class KoEvalError(Exception):
     """Something the user must change (exit code 2).
@@ -28,12 +33,25 @@ class KoEvalError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.what]
+        """Two or three lines that are safe to show, whatever the texts were made of."""
+        lines = [one_line(self.what)]
         if self.where:
-            lines.append(f"  where: {self.where}")
+            lines.append(f"  where: {one_line(self.where)}")
         if self.hint:
-            lines.append(f"  to do: {self.hint}")
+            lines.append(f"  to do: {one_line(self.hint)}")
         return "\n".join(lines)
+
+
+class Stopped(BaseException):
+    """A signal asked the program to stop; not a `KoEvalError`, since nothing must be changed.
+
+    Args:
+        signal: its number; the process ends with 128 more.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
 
 
 class UsageError(KoEvalError):
@@ -69,7 +87,9 @@ def near_miss(name: str, known: Iterable[str]) -> str:
         known: every name that would have been right.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    # Comparing takes the square of the lengths.
+    short = [candidate for candidate in names if len(candidate) <= _LONGEST_NAME]
+    close = difflib.get_close_matches(name[:_LONGEST_NAME], short, n=3, cutoff=0.5)
     listing = ", ".join(names)
     if close:
         wanted = " or ".join(f"'{candidate}'" for candidate in close)

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from ko_eval.cli.main import app
-
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def cli(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    built_command: Callable[[list[str]], object],
+) -> Run:
     """The command line in this process: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -26,7 +29,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         capfd.readouterr()
         code = 0
         try:
-            app([str(argument) for argument in arguments])
+            built_command([str(argument) for argument in arguments])
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         out, err = capfd.readouterr()
@@ -72,7 +75,10 @@ def test_a_hub_id_without_network(cli: Run) -> None:
 
 
 def test_a_server(cli: Run) -> None:
-    refused(cli("run", "http://localhost:8000/v1"), "servers cannot be evaluated")
+    shown = cli("run", "http://user:secret@localhost:8000/v1")
+    refused(shown, "more than a host and a path", "http://localhost", "KO_EVAL_API_KEY")
+    assert "secret" not in shown[2]
+    refused(cli("plan", "http://localhost:8000/v1"), "the model's own files")
 
 
 def test_a_folder_without_config(cli: Run, tmp_path: Path) -> None:

@@ -1,21 +1,43 @@
-"""Consoles: data on stdout, everything else on stderr."""
+"""Consoles: data on stdout, everything else on stderr.
+
+What is shown may come from models, data and files: whatever goes through here is made safe for a
+terminal, and holds no secrets.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from ko_eval.safe_text import redacted, visible
 
 # Into a file or a pipe a table keeps its lines whole.
 _WIDE = 200
 
 
+class SafeConsole(Console):
+    """A console that writes control characters out, except those of its own colours."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As the base class, with the texts made safe."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(visible(redacted(segment.text)), segment.style)
+
+
 def stdout_console() -> Console:
     """For data."""
     width = None if sys.stdout.isatty() else _WIDE
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    return SafeConsole(width=width, highlight=False, markup=False, emoji=False)
 
 
 def stderr_console() -> Console:
     """For progress, warnings and errors."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ko_eval.engines.adapter_folder import check_adapter, check_patterns
 from ko_eval.engines.model_folder import ModelFolder, weight_files
 from ko_eval.errors import ModelError, UsageError, first_line, near_miss
 from ko_eval.types import JsonValue
@@ -51,23 +52,9 @@ def check_options(options: LoadOptions) -> None:
             hint=near_miss(options.device_map, DEVICE_MAPS),
         )
     if options.adapter is not None:
-        _check_adapter(Path(options.adapter), options.allow_pickle)
+        check_adapter(Path(options.adapter), allow_pickle=options.allow_pickle)
     if options.device not in ("auto", "cpu"):
         pick_device(options.device)
-
-
-def _check_adapter(folder: Path, allow_pickle: bool) -> None:
-    if not (folder / "adapter_config.json").is_file():
-        raise UsageError(
-            f"there is no LoRA adapter at '{folder}'",
-            hint="give the folder that holds adapter_config.json",
-        )
-    if not allow_pickle and not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError(
-            "the adapter has no adapter_model.safetensors; pickle files can run code when loaded",
-            where=str(folder),
-            hint="save it as safetensors, or add --allow-pickle if you trust its maker",
-        )
 
 
 def pick_device(device: str) -> torch.device:
@@ -200,6 +187,7 @@ def _with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
         raise ModelError(
             "a LoRA adapter needs the package peft", hint="pip install 'ko-eval[lora]'"
         ) from error
+    check_patterns(Path(adapter), (name for name, _ in model.named_modules()))
     try:
         adapted = PeftModel.from_pretrained(model, adapter)
         wanted, given = set(get_peft_model_state_dict(adapted)), set(load_peft_weights(adapter))
@@ -210,7 +198,7 @@ def _with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
                 f"belong, first {min(wanted ^ given)}"
             )
         merged: PreTrainedModel = adapted.merge_and_unload()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(
             f"the LoRA adapter does not fit the model: {first_line(error)}", where=adapter
         ) from error

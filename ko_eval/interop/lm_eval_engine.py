@@ -13,7 +13,7 @@ from ko_eval.engines.encoding import load_tokenizer
 from ko_eval.engines.model_folder import ModelFolder, resolve_model
 from ko_eval.engines.model_settings import ModelSettings, Reasoning
 from ko_eval.engines.transformers_loading import LoadOptions, check_options
-from ko_eval.engines.vllm_options import EngineName, VllmOptions, check_vllm
+from ko_eval.engines.vllm_options import LocalEngine, VllmOptions, check_vllm
 from ko_eval.errors import UsageError, near_miss
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def load(
         ModelError: the model cannot be found or loaded.
         UsageError: there is no such engine, path, device or precision.
     """
-    _check_known("engine", options.engine, get_args(EngineName))
+    _check_known("engine", options.engine, get_args(LocalEngine))
     _check_known("likelihood", options.likelihood, get_args(LikelihoodPath))
     check_options(options.load)
     if options.engine == "vllm":

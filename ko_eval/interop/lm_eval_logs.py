@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ko_eval.bounds import parsed_json
 from ko_eval.errors import DataError, KoEvalError
 from ko_eval.runs.scoring import GivenResponse
 from ko_eval.tasks.definition import TaskDefinition
@@ -54,8 +55,8 @@ def is_sample_log(path: Path) -> bool:
     """Whether a file's first line is one of the harness's logs."""
     try:
         with path.open("rb") as file:
-            first = json.loads(next((line for line in file if line.strip()), b"null"))
-    except (OSError, ValueError, RecursionError):
+            first = parsed_json(next((line for line in file if line.strip()), b"null"))
+    except (OSError, ValueError):
         return False
     return isinstance(first, dict) and first.keys() >= _KEYS
 

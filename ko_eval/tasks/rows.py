@@ -79,7 +79,10 @@ def content_hash(rows: tuple[Row, ...]) -> str:
     """SHA-256 over the rows as canonical JSON."""
     digest = hashlib.sha256()
     for row in rows:
-        line = json.dumps(row.values, ensure_ascii=False, sort_keys=True)
+        try:
+            line = json.dumps(row.values, ensure_ascii=False, sort_keys=True)
+        except RecursionError as error:
+            raise DataError("the row is nested too deeply", where=row.where) from error
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ko_eval.bounds import TooMuch, bounded
 from ko_eval.errors import DataError, KoEvalError, TaskError, near_miss
 from ko_eval.scorers.base import Scorer
 from ko_eval.scorers.choice_text import OPTION_LABELS
@@ -14,6 +16,10 @@ from ko_eval.tasks.definition import TaskDefinition
 from ko_eval.tasks.sources import Row, Rows
 from ko_eval.tasks.templates import evaluate, render
 from ko_eval.types import JsonValue, RequestKind, Sample
+
+# Far more than any row takes, whose templates are filled in milliseconds.
+_SECONDS_PER_ROW = 10.0
+_MEMORY_PER_ROW = 2**30  # bytes
 
 _OF_THE_RENDERING = {
     *("id", "choices", "answer", "answer_index", "choice_order", "credits", "distribution"),
@@ -67,10 +73,11 @@ def build_samples(
         TaskError: a template cannot be filled.
     """
     first_place: dict[str, str] = {}
-    return [
-        _checked(task, row, number, rows.columns, scorer, first_place)
-        for number, row in enumerate(rows.rows[:limit], start=1)
-    ]
+    with _in_bounds(task) as begins:
+        return [
+            _checked(task, begins(row), number, rows.columns, scorer, first_place)
+            for number, row in enumerate(rows.rows[:limit], start=1)
+        ]
 
 
 def sound_samples(
@@ -80,12 +87,35 @@ def sound_samples(
     first_place: dict[str, str] = {}
     sound: list[RenderedSample] = []
     errors: list[KoEvalError] = []
-    for number, row in enumerate(rows.rows, start=1):
-        try:
-            sound.append(_checked(task, row, number, rows.columns, scorer, first_place))
-        except KoEvalError as error:
-            errors.append(error)
+    with _in_bounds(task) as begins:
+        for number, row in enumerate(rows.rows, start=1):
+            try:
+                sound.append(_checked(task, begins(row), number, rows.columns, scorer, first_place))
+            except KoEvalError as error:
+                errors.append(error)
     return sound, errors
+
+
+@contextmanager
+def _in_bounds(task: TaskDefinition) -> Iterator[Callable[[Row], Row]]:
+    """Bounds what each row may cost; gives a function to be called with each row first."""
+    where = ""
+    try:
+        with bounded(_SECONDS_PER_ROW, _MEMORY_PER_ROW) as again:
+
+            def begins(row: Row) -> Row:
+                nonlocal where
+                where = row.where
+                again()
+                return row
+
+            yield begins
+    except TooMuch as error:
+        raise TaskError(
+            f"the templates of task '{task.name}' cannot be filled: {error} for one row",
+            where=where,
+            hint="look for loops and repetitions in them",
+        ) from error
 
 
 def _checked(

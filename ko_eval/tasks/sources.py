@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ko_eval.bounds import parsed_json
 from ko_eval.errors import DataError, near_miss
 from ko_eval.resources import shipped
 from ko_eval.tasks.definition import HubSource, TaskDefinition
@@ -23,6 +24,9 @@ from ko_eval.types import JsonValue
 __all__ = ["FORMATS", "Row", "Rows", "fewshot_rows", "read_json_lines", "read_rows", "task_rows"]
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+
+# Of a Parquet file, which may hold as many equal rows as it likes in a few bytes.
+_MOST_ROWS = 10_000_000
 
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -155,8 +159,8 @@ def _as_row(value: JsonValue, where: str) -> Row:
 
 def _parsed(text: str, where: str) -> JsonValue:
     try:
-        parsed: JsonValue = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        parsed = parsed_json(text)
+    except ValueError as error:
         raise DataError(
             f"not valid JSON: {error}", where=where, hint="a torn line? write the file again"
         ) from error
@@ -218,6 +222,12 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet
 
     try:
+        count = pyarrow.parquet.read_metadata(path).num_rows
+        if count > _MOST_ROWS:
+            raise DataError(
+                f"the file has {count:,} rows, of which at most {_MOST_ROWS:,} can be read",
+                where=str(path),
+            )
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, ValueError) as error:
         raise DataError(f"not a readable Parquet file: {error}", where=str(path)) from error
