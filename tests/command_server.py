@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -53,18 +54,21 @@ class Running:
 class CommandServer:
     """Starts commands one after another; it is started by the first of them."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` takes the files that hold what the commands print."""
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Args:
+        folder: takes the files that hold what the commands print.
+        environment: all variables of the commands; by default ours, and no hub is asked.
+        """
         self.folder = folder
+        self.environment = environment
         self.commands: list[Running] = []
 
     @cached_property
     def process(self) -> subprocess.Popen[str]:
         # The hub's client takes its settings when it is imported.
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         return subprocess.Popen(
             [sys.executable, __file__],
-            env=environment,
+            env=self.variables(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -72,8 +76,21 @@ class CommandServer:
             start_new_session=True,  # Ctrl-C is for the tests; it ends when they do
         )
 
-    def start(self, arguments: Sequence[object], folder: Path, **variables: str) -> Running:
-        """Starts `ko-eval` in a folder, with the given variables changed."""
+    def start(
+        self,
+        arguments: Sequence[object],
+        folder: Path,
+        *,
+        seconds: int = 0,
+        memory: int = 0,
+        **variables: str,
+    ) -> Running:
+        """Starts `ko-eval` in a folder, with the given variables changed.
+
+        Args:
+            seconds: after which it is ended by SIGALRM; 0 for never.
+            memory: bytes of address space that it may add; 0 for any number.
+        """
         if self.commands:
             self.commands[-1].returncode  # noqa: B018  # a test that failed did not wait for it
         number = len(self.commands)
@@ -82,14 +99,19 @@ class CommandServer:
         request = {
             "arguments": words,
             "folder": str(folder),
-            "variables": {**os.environ, "HF_HUB_OFFLINE": "1", **variables},
+            "variables": {**self.variables(), **variables},
             "streams": [str(path) for path in streams],
+            "seconds": seconds,
+            "memory": memory,
         }
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         self.commands.append(Running(self, words, self.said()["process"], streams))
         return self.commands[-1]
+
+    def variables(self) -> dict[str, str]:
+        return dict(self.environment or {**os.environ, "HF_HUB_OFFLINE": "1"})
 
     def said(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -142,6 +164,10 @@ def become_the_command(request: Mapping[str, Any]) -> Never:
         os.close(opened)
     # In the background, as in CI, a shell has its children ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.alarm(request["seconds"])
+    if request["memory"]:
+        room = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (room + request["memory"],) * 2)
     os.environ.clear()
     os.environ.update(request["variables"])
     os.chdir(request["folder"])

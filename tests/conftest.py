@@ -11,6 +11,7 @@ from pathlib import Path
 # Before torch is imported: a tiny model is quickest on one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hostile
 import pytest
 from command_server import CommandServer
 from hypothesis import settings
@@ -58,12 +59,88 @@ def command_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command
 
 
 @pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv("KO_EVAL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def sound_pack(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A pack of two tasks without a model."""
+    from ko_eval.runs.pack import PackOptions, make_pack
+
+    path = tmp_path_factory.mktemp("packs") / "sound.tar"
+    make_pack(PackOptions(tasks=("ko_gpqa", "ko_gsm8k"), out=path))
+    return path.read_bytes()
+
+
+@pytest.fixture
+def no_server_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server's key is in the environment."""
+    monkeypatch.delenv("KO_EVAL_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
 def ko_eval(tmp_path: Path, command_server: CommandServer) -> Command:
     """Runs the command line in an empty folder, as a user would."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         cache = str(tmp_path / "cache")
         return command_server.start(arguments, tmp_path, KO_EVAL_CACHE=cache).completed()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def built_command() -> Callable[[list[str]], object]:
+    """The command line, put together once: that takes longer than most commands."""
+    import typer.main
+
+    from ko_eval.cli.main import app
+
+    return typer.main.get_command(app)
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    built_command: Callable[[list[str]], object],
+) -> hostile.Run:
+    """Runs the command line in this process and an empty folder, bounded in time and memory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("KO_EVAL_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> hostile.Ended:
+        capfd.readouterr()
+        code = 0
+        with hostile.limits():
+            try:
+                built_command([str(argument) for argument in arguments])
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1
+        return hostile.Ended(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def apart(tmp_path: Path, command_server: CommandServer) -> hostile.Run:
+    """As `here` in a process of its own, where it may wait or compute as it likes."""
+
+    def run(*arguments: object) -> hostile.Ended:
+        done = command_server.start(
+            arguments,
+            tmp_path,
+            seconds=hostile.SECONDS,
+            memory=hostile.MEMORY,
+            KO_EVAL_CACHE=str(tmp_path / "cache"),
+        ).completed()
+        return hostile.Ended(done.returncode, done.stdout, done.stderr)
 
     return run
 

@@ -1,21 +1,17 @@
-"""A whole run with a tiny real model: results, resuming, and a process that is killed."""
+"""A whole run with a tiny real model: its directory, its result, and what it says of itself."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import transformers
-import yaml
-from command_server import CommandServer
 from rich.console import Console
+from short_runs import NINE, make_suite, options
 
 from ko_eval.engines.transformers_loading import LoadOptions
 from ko_eval.errors import UsageError
@@ -28,50 +24,15 @@ from ko_eval.runs.result import RunResult
 from ko_eval.runs.scoring import average
 from ko_eval.types import Metric
 
-NINE = (
-    "ko_gpqa",
-    "ko_winogrande",
-    "ko_gsm8k",
-    "ko_eqbench",
-    "ko_ifeval",
-    "kornat_knowledge",
-    "kornat_social_value",
-    "ko_harmlessness",
-    "ko_helpfulness",
-)
-
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The nine tasks with short answers, since the tiny model never stops by itself."""
-    path = tmp_path_factory.mktemp("suite") / "short.yaml"
-    short = {name: {"max_tokens": 16} for name in ("ko_gsm8k", "ko_eqbench", "ko_ifeval")}
-    content = {"name": "short", "tasks": list(NINE), "overrides": short}
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return path
-
-
-def options(model: Path, suite: Path, out: Path, **more: Any) -> RunOptions:
-    fields: dict[str, Any] = {
-        "limit": 6,
-        "load": LoadOptions(dtype="float32", device="cpu"),
-        **more,
-    }
-    return RunOptions(model=str(model), suite=str(suite), out=out, **fields)
+    return make_suite(tmp_path_factory.mktemp("suite"))
 
 
 @pytest.fixture(scope="module")
 def finished(tiny: Path, suite: Path, tmp_path_factory: pytest.TempPathFactory) -> RunOutcome:
     return evaluate(options(tiny, suite, tmp_path_factory.mktemp("out")))
-
-
-def scores(result: RunResult) -> dict[str, Any]:
-    """What must not depend on when and how often a run was stopped: everything but time."""
-    content = result.model_dump(mode="json")
-    content["created"] = None
-    for task in content["tasks"]:
-        task["seconds"] = None
-    return content
 
 
 def test_nine_scores_and_their_plain_mean(finished: RunOutcome) -> None:
@@ -126,21 +87,6 @@ def test_a_second_run_asks_nothing_and_loads_no_model(
     assert (again.asked, again.answered_before) == (0, 54)
     assert again.directory == finished.directory
     assert (again.directory / "results.json").read_bytes() == before
-
-
-def test_a_damaged_line_is_asked_again_with_the_same_result(
-    tiny: Path, suite: Path, tmp_path: Path, finished: RunOutcome
-) -> None:
-    first = evaluate(options(tiny, suite, tmp_path))
-    journal = first.directory / "responses" / "ko_gpqa.jsonl"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    lines[2] = lines[2].replace(b"0", b"1", 3)
-    journal.write_bytes(b"".join(lines))
-    second = evaluate(options(tiny, suite, tmp_path))
-    assert second.asked == 1
-    assert "damaged" in second.result.warnings[0]
-    same = scores(second.result) | {"warnings": []}
-    assert_same(same, scores(finished.result))
 
 
 @pytest.mark.parametrize(
@@ -244,66 +190,6 @@ def test_the_boards_first_row_averages_to_its_published_value() -> None:
     assert round(average(shown).value, 2) == card.average == 51.37
 
 
-def _command(model: Path, suite: Path, out: Path) -> list[str]:
-    return [
-        *("run", str(model), "--suite", str(suite)),
-        *("--out", str(out), "--dtype", "float32", "--device", "cpu"),
-        *("--batch-tokens", "600", "--batch-rows", "2", "--limit", "6"),
-    ]
-
-
-def _journal_lines(out: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in out.rglob("responses/*.jsonl"))
-
-
-def _wait_for_journal_lines(out: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while _journal_lines(out) < count and time.monotonic() < deadline:
-        time.sleep(0.005)
-
-
-@pytest.mark.parametrize("after", [1, 30])
-def test_killed_in_the_middle_and_run_again_the_results_are_the_same(
-    command_server: CommandServer,
-    tiny: Path,
-    suite: Path,
-    finished: RunOutcome,
-    tmp_path: Path,
-    after: int,
-) -> None:
-    command = _command(tiny, suite, tmp_path)
-    running = command_server.start(command, tmp_path)
-    _wait_for_journal_lines(tmp_path, after)
-    os.kill(running.process, signal.SIGKILL)
-    assert running.returncode == -signal.SIGKILL
-    done_before = _journal_lines(tmp_path)
-    assert after <= done_before < 54
-    again = command_server.start(command, tmp_path).completed()
-    assert again.returncode == 0, again.stderr
-    assert f"Asked the model {54 - done_before} requests; {done_before} answered" in again.stdout
-    # No finished request was asked again: every line is another request.
-    assert _journal_lines(tmp_path) == 54
-    path = next(tmp_path.rglob("results.json"))
-    result = RunResult.model_validate_json(path.read_bytes())
-    assert_same(scores(result), scores(finished.result))
-
-
-def assert_same(one: Any, other: Any, where: str = "") -> None:
-    """Equal but for rounding: the batches of the two runs differ."""
-    if isinstance(one, float):
-        assert one == pytest.approx(other, abs=1e-5), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_same(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list):
-        assert len(one) == len(other), where
-        for place, (a, b) in enumerate(zip(one, other, strict=True)):
-            assert_same(a, b, f"{where}[{place}]")
-    else:
-        assert one == other, where
-
-
 @pytest.fixture(scope="module")
 def without_positions(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with ALiBi, which cannot take packed rows."""
@@ -352,25 +238,6 @@ def test_how_answers_came_about_is_kept_when_a_run_is_stopped_and_when_it_is_rep
     assert repeated.result.warnings == finished.result.warnings
     assert sum("no position ids" in text for text in repeated.result.warnings) == 1
     assert repeated.result.conditions["likelihood"] == "plain"
-
-
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_with_the_command_to_go_on(
-    command_server: CommandServer,
-    tiny: Path,
-    suite: Path,
-    tmp_path: Path,
-    sent: signal.Signals,
-    code: int,
-) -> None:
-    running = command_server.start(_command(tiny, suite, tmp_path), tmp_path)
-    _wait_for_journal_lines(tmp_path, 1)
-    os.kill(running.process, sent)
-    ended = running.completed()
-    assert ended.returncode == code
-    assert "every finished response is kept" in ended.stderr
-    assert f"to go on: ko-eval run {tiny}" in ended.stderr
-    assert "Traceback" not in ended.stderr
 
 
 def test_a_variant_has_a_directory_of_its_own_and_is_named_in_the_table(

@@ -7,24 +7,22 @@ a signal, resumable.
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from ko_eval.errors import KoEvalError
-
-
-class Terminated(BaseException):
-    """SIGTERM was received."""
+from ko_eval.errors import KoEvalError, Stopped
+from ko_eval.safe_text import redacted, visible
 
 
 def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+    raise Stopped(signal_number)
 
 
 @contextmanager
@@ -35,7 +33,8 @@ def boundary(*, debug: bool, resumable: bool = False) -> Iterator[None]:
         debug: show tracebacks as well.
         resumable: after a signal, say how to go on.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except KoEvalError as error:
@@ -43,23 +42,40 @@ def boundary(*, debug: bool, resumable: bool = False) -> Iterator[None]:
             traceback.print_exc()
         leave(f"error: {error}", error.exit_code)
     except KeyboardInterrupt:
-        leave(_stopped("interrupted", resumable), 130)
-    except Terminated:
-        leave(_stopped("terminated", resumable), 143)
+        leave(_stopped(signal.SIGINT, resumable), 128 + signal.SIGINT)
+    except Stopped as stop:
+        leave(_stopped(stop.signal, resumable), 128 + stop.signal)
     except BrokenPipeError:
-        # The reader of stdout went away (`| head`): nothing is left to say, nor anyone to hear it.
+        if not _reader_is_gone():
+            raise
+        # `| head`: nothing is left to say, nor anyone to hear it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
 
 
 def leave(message: str, code: int) -> NoReturn:
     """Ends the command with a message on stderr."""
-    sys.stderr.write(message + "\n")
+    # A terminal that was closed hears nothing, and the code is to tell all the same.
+    with suppress(OSError):
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
     raise SystemExit(code)
 
 
-def _stopped(how: str, resumable: bool) -> str:
+def _reader_is_gone() -> bool:
+    """Whether stdout is a pipe that nobody reads; pipes to an engine's processes break, too."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _stopped(number: int, resumable: bool) -> str:
+    how = "interrupted" if number == signal.SIGINT else "terminated"
     if not resumable:
         return how
-    command = shlex.join(["ko-eval", *sys.argv[1:]])
+    # It goes to logs, and options of engines may hold tokens.
+    command = shlex.join(["ko-eval", *(visible(redacted(word)) for word in sys.argv[1:])])
     return f"{how}; every finished response is kept\n  to go on: {command}"

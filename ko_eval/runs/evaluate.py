@@ -8,28 +8,36 @@ derived from them: `samples/` and `results.json`. Running again asks only what i
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import ko_eval
-from ko_eval.engines.base import EncodedRequest, Engine
+from ko_eval.engines.base import Answer, EncodedRequest, EndsSoon, Engine
+from ko_eval.errors import KoEvalError, RunError, Stopped
 from ko_eval.runs.engine_loading import load_engine
-from ko_eval.runs.files import held, safe_name, write_atomically
+from ko_eval.runs.files import refuse_link, remove_leftovers, safe_name
+from ko_eval.runs.holding import Hold, held
 from ko_eval.runs.journal import Entry, Journal
 from ko_eval.runs.plan import PlannedTask, RunOptions, RunPlan, plan_run
 from ko_eval.runs.record import RunRecord, open_record
-from ko_eval.runs.report import task_report, value
-from ko_eval.runs.result import ModelUsed, RunResult, TaskReport
-from ko_eval.runs.scoring import average, sample_line, score_task
+from ko_eval.runs.result import RunResult
+from ko_eval.runs.result_writing import ResultWriter
+from ko_eval.runs.state import StateWriter
+from ko_eval.runs.stopping import GAP_SECONDS, GRACE_SECONDS, stopping, while_loading
 from ko_eval.types import (
     FailedResponse,
     GenerateResponse,
     LoglikelihoodResponse,
-    Metric,
     Response,
 )
+
+EngineLoader = Callable[[RunPlan], Engine]
+
+# How often a request that failed is asked again before it counts as failed.
+_RETRIES = 2
+_STOPPING = "stopping when the batch in hand is done; a second Ctrl-C ends at once"
 
 
 class Reporter(Protocol):
@@ -76,24 +84,35 @@ class RunOutcome:
     answered_before: int
 
 
-def evaluate(options: RunOptions, reporter: Reporter | None = None) -> RunOutcome:
+def evaluate(
+    options: RunOptions, reporter: Reporter | None = None, load: EngineLoader = load_engine
+) -> RunOutcome:
     """Runs an evaluation, or finishes one that was stopped.
+
+    Args:
+        load: makes the engine, and is not called where every response is on disk.
 
     Raises:
         KoEvalError: the user must change something; every finished response is on disk.
+        Stopped: a signal asked for it; every finished response is on disk.
     """
     reporter = reporter or SilentReporter()
     first_use = " (the demo model is converted at first use)" if options.model == "demo" else ""
     reporter.stage(f"reading model, tasks and data{first_use}")
     plan = plan_run(options)
+    for text in plan.warnings:
+        reporter.warning(text)
     directory = run_directory(plan)
-    with held(directory):
+    with held(directory, reporter.warning) as hold:
+        refuse_link(directory / "samples")
+        remove_leftovers(directory)
         record = open_record(plan, directory)
         reporter.stage(f"run directory: {directory}")
-        runner = _Runner(plan, directory, record, reporter)
-        runner.ask()
-        reporter.stage("scoring")
-        result = runner.write_results()
+        runner = _Runner(plan, directory, record, reporter, load, hold)
+        with runner.state_kept():
+            runner.ask()
+            reporter.stage("scoring")
+            result = runner.write_results()
     return RunOutcome(result, directory, runner.asked, runner.answered_before)
 
 
@@ -106,14 +125,20 @@ def run_directory(plan: RunPlan) -> Path:
     if options.variant:
         what += f"-{options.variant}"
     name = f"{safe_name(what)[:80]}-{safe_name(data)[:40]}-{plan.fingerprint}"
-    return options.out / safe_name(plan.folder.name) / name
+    return options.out / safe_name(plan.model.name) / name
 
 
 class _Runner:
     """One call's work on a run directory: asks what is missing, then scores everything."""
 
     def __init__(
-        self, plan: RunPlan, directory: Path, record: RunRecord, reporter: Reporter
+        self,
+        plan: RunPlan,
+        directory: Path,
+        record: RunRecord,
+        reporter: Reporter,
+        load: EngineLoader,
+        hold: Hold,
     ) -> None:
         self.plan = plan
         self.directory = directory
@@ -123,7 +148,24 @@ class _Runner:
         self.answered_before = 0
         self.entries: dict[str, dict[str, Entry]] = {}
         self.warnings: list[str] = []
-        self._engine: Engine | None = None
+        self.state = StateWriter(directory, plan.model.name)
+        self._load = load
+        self._hold = hold
+
+    @contextmanager
+    def state_kept(self) -> Iterator[None]:
+        """Leaves the state that the work ends in, unless the directory is another process's now."""
+        try:
+            yield
+        except (Stopped, KeyboardInterrupt):
+            self.state.write("stopped")
+            raise
+        except Exception as error:
+            with suppress(RunError):
+                self._hold.check()
+                self.state.write("error", str(error) or type(error).__name__)
+            raise
+        self.state.write("done")
 
     def ask(self) -> None:
         """Asks every request that no journal holds: those of all tasks in one go.
@@ -132,41 +174,141 @@ class _Runner:
         """
         with ExitStack() as stack:
             journals: dict[str, Journal] = {}
+            for task in self.plan.tasks:
+                path = self.directory / "responses" / f"{safe_name(task.name)}.jsonl"
+                journal = stack.enter_context(Journal(path, self.plan.fingerprint))
+                journals[task.name] = journal
+            on_disk = {
+                key: e for journal in journals.values() for key, e in journal.entries.items()
+            }
             missing: dict[str, EncodedRequest] = {}
             asked_by: dict[str, list[str]] = {}
             for task in self.plan.tasks:
-                path = self.directory / "responses" / f"{safe_name(task.name)}.jsonl"
-                journals[task.name] = stack.enter_context(Journal(path))
-                for request in self._missing(task, journals[task.name]):
+                for request in self._missing(task, journals[task.name], on_disk):
                     missing[request.key] = request
                     asked_by.setdefault(request.key, []).append(task.name)
             if missing:
-                engine = self._loaded_engine()
-                try:
-                    for answer in engine.answers(list(missing.values())):
-                        entry = Entry(answer.key, answer.response, answer.seconds)
-                        self.asked += 1
-                        for name in asked_by[answer.key]:
-                            journals[name].append(entry)
-                            self.entries[name][answer.key] = entry
-                            self.reporter.answered(name, _tokens(answer.response))
-                finally:
-                    self._note_conditions(engine)
+                self._ask_engine(missing, asked_by, journals)
 
-    def _missing(self, task: PlannedTask, journal: Journal) -> list[EncodedRequest]:
-        """The task's unanswered requests, each once; what is answered goes to `entries`."""
+    def _ask_engine(
+        self,
+        missing: Mapping[str, EncodedRequest],
+        asked_by: Mapping[str, Sequence[str]],
+        journals: Mapping[str, Journal],
+    ) -> None:
+        """Loads the engine and asks; what fails is asked again, and in the end counted."""
+        self.state.write("loading")
+        engine = self._loaded_engine()
+        self.state.write("asking")
+        try:
+            failed = self._ask(engine, missing, asked_by, journals)
+            for _ in range(_RETRIES):
+                failed = failed and self._ask(engine, failed, asked_by, journals)
+        except BaseException:
+            # What ended the asking is what the user must hear of.
+            with suppress(KoEvalError):
+                self._hold.check()
+                self._note_conditions(engine)
+            raise
+        self._note_conditions(engine)
+        for key in failed:
+            for name in asked_by[key]:
+                self.state.failed[name] += 1
+
+    def _ask(
+        self,
+        engine: Engine,
+        requests: Mapping[str, EncodedRequest],
+        asked_by: Mapping[str, Sequence[str]],
+        journals: Mapping[str, Journal],
+    ) -> dict[str, EncodedRequest]:
+        """Asks requests, writes each answer down as it comes, and returns those that failed.
+
+        Raises:
+            RunError: an answer cannot be written down.
+            Stopped: a signal asked for it.
+        """
+        failed: dict[str, EncodedRequest] = {}
+        gap = GRACE_SECONDS if isinstance(engine, EndsSoon) else GAP_SECONDS
+        with (
+            stopping(lambda: self._announce_stop(engine), gap) as stop,
+            _closed(engine.answers(list(requests.values()))) as answers,
+        ):
+            for answer in answers:
+                with stop.taking():
+                    self._hold.check()
+                    self._take(answer, asked_by[answer.key], journals)
+                    if isinstance(answer.response, FailedResponse):
+                        failed[answer.key] = requests[answer.key]
+        return failed
+
+    def _announce_stop(self, engine: Engine) -> None:
+        if isinstance(engine, EndsSoon):
+            engine.begin_nothing_new()
+        self.reporter.warning(_STOPPING)
+
+    def _take(self, answer: Answer, names: Sequence[str], journals: Mapping[str, Journal]) -> None:
+        """Writes an answer to the journals of the tasks that asked for it."""
+        entry = Entry(answer.key, answer.response, answer.seconds)
+        first_time = answer.key not in self.entries[names[0]]
+        self.asked += first_time
+        for name in names:
+            try:
+                journals[name].append(entry)
+            except RunError as error:
+                left = sum(self.state.totals[n] - self.state.done[n] for n in self.state.totals)
+                what = f"{error.what}; {left} requests are still to be answered"
+                raise RunError(what, where=error.where, hint=error.hint) from error
+            self.entries[name][answer.key] = entry
+            if first_time:
+                self.state.answered(name, self.asked)
+                self.reporter.answered(name, _tokens(answer.response))
+
+    def _missing(
+        self, task: PlannedTask, journal: Journal, on_disk: Mapping[str, Entry]
+    ) -> list[EncodedRequest]:
+        """The task's unanswered requests, each once; what is answered goes to `entries`.
+
+        Args:
+            on_disk: what all journals hold: another task may have asked the same.
+        """
         wanted = {request.key: request for request in task.encoded}
-        found = {key: journal.entries[key] for key in wanted if key in journal.entries}
+        found = {key: on_disk[key] for key in wanted if key in on_disk}
         missing = [request for key, request in wanted.items() if key not in found]
-        if journal.damaged and missing:
-            self._warn(
-                f"{task.name}: {len(journal.damaged)} lines of the journal were damaged (first: "
-                f"line {journal.damaged[0]} of {journal.path.name}); their requests are asked again"
-            )
+        if missing:
+            self._warn_of_unused(task.name, journal, wanted.keys())
+        for key, entry in found.items():
+            if key not in journal.entries:
+                journal.append(entry)
         self.entries[task.name] = found
         self.answered_before += len(found)
         self.reporter.task(task.name, len(found), len(wanted))
+        self.state.task(task.name, len(found), len(wanted))
         return missing
+
+    def _warn_of_unused(self, task: str, journal: Journal, wanted: Set[str]) -> None:
+        """Says what a journal holds beside the task's answers."""
+        name = journal.path.name
+        if journal.torn:
+            # What a kill leaves, and nothing that the results need to tell.
+            self.reporter.warning(
+                f"{task}: the last line of {name} was cut off; its request is asked again"
+            )
+        if journal.damaged:
+            self._warn(
+                f"{task}: {len(journal.damaged)} lines of the journal were damaged (first: line "
+                f"{journal.damaged[0]} of {name}); their requests are asked again"
+            )
+        if journal.foreign:
+            self._warn(
+                f"{task}: {len(journal.foreign)} lines of the journal were written by another run "
+                f"(first: line {journal.foreign[0]} of {name}) and are not used"
+            )
+        if unasked := len(journal.entries.keys() - wanted):
+            self._warn(
+                f"{task}: {unasked} responses in {name} are to requests of another task and are "
+                "not used"
+            )
 
     def _note_conditions(self, engine: Engine) -> None:
         """Records how the answers came about in the end, which an engine may settle on the way."""
@@ -176,112 +318,38 @@ class _Runner:
             self.reporter.warning(text)
 
     def _loaded_engine(self) -> Engine:
-        if self._engine is None:
-            self.reporter.stage(f"loading {self.plan.folder.name}")
-            self._engine = load_engine(self.plan)
-            self.record = self.record.with_session(self._engine.capabilities.conditions)
-        return self._engine
+        self.reporter.stage(f"loading {self.plan.model.name}")
+        with while_loading():
+            engine = self._load(self.plan)
+        self.record = self.record.with_session(engine.capabilities.conditions)
+        return engine
 
     def write_results(self) -> RunResult:
         """Scores all responses; writes the per-sample files and `results.json`."""
-        shown: list[Metric] = []
-        reports = []
-        of_engines = (text for session in self.record.sessions for text in session.warnings)
-        self.warnings = [*dict.fromkeys(of_engines), *self.warnings]
-        for task in self.plan.tasks:
-            metric, report = self._scored(task)
-            shown.append(metric)
-            reports.append(report)
-        self._warn_of_missing_variants()
-        if differences := self.record.differences():
-            self._warn(
-                f"the run was asked in {len(self.record.sessions)} sessions that differ in "
-                + ", ".join(differences)
-            )
-        last = self.record.sessions[-1] if self.record.sessions else None
-        content = RunResult(
-            ko_eval=ko_eval.__version__,
-            git_revision=last.git_revision if last else None,
-            created=self.record.created,
-            model=self._model_used(),
-            suite=self.plan.suite.name if self.plan.suite else None,
-            suite_protocol=self.plan.suite.protocol if self.plan.suite else {},
-            data=self.plan.options.data,
-            limit=self.plan.options.limit,
-            seed=self.plan.options.seed,
-            fingerprint=self.plan.fingerprint,
-            layers=self.plan.layers,
-            conditions=last.conditions if last else {},
-            environment=last.environment if last else {},
-            average=value(average(shown)),
-            tasks=reports,
-            warnings=self.warnings,
+        self._hold.check()
+        writer = ResultWriter(
+            self.plan,
+            self.directory,
+            self.record,
+            self.entries,
+            notes=self.warnings,
+            warn=self.reporter.warning,
         )
-        write_atomically(self.directory / "results.json", content.model_dump_json(indent=2) + "\n")
-        return content
-
-    def _scored(self, task: PlannedTask) -> tuple[Metric, TaskReport]:
-        """The task's shown metric and report; writes its per-sample file, and warns."""
-        entries = self.entries[task.name]
-        by_sample = {
-            sample.id: entries[request.key]
-            for sample, request in zip(task.prepared.samples, task.encoded, strict=True)
-        }
-        responses: dict[str, Response] = {name: e.response for name, e in by_sample.items()}
-        result, scores = score_task(
-            task.prepared.definition, task.prepared.scorer, task.prepared.samples, responses
-        )
-        order = {s.id: s.fields.get("choice_order") for s in task.prepared.samples}
-        lines = [
-            sample_line(score, key=by_sample[score.id].key, choice_order=order[score.id])
-            for score in scores
-        ]
-        write_atomically(
-            self.directory / "samples" / f"{safe_name(task.name)}.jsonl",
-            "".join(line + "\n" for line in lines),
-        )
-        report = task_report(task, result, entries.values())
-        if report.truncated:
-            self._warn(
-                f"{task.name}: {report.truncated} of {report.n} contexts were longer than the "
-                f"model's window of {self.plan.encoder.max_length} tokens and were cut on the "
-                "left"
-            )
-        if overlap := task.prepared.fewshot_overlap:
-            self._warn(f"{task.name}: {overlap}; the score is not a clean one")
-        if left_out := result.metrics.get("uncheckable_share"):
-            self._warn_of_left_out(task.name, left_out)
-        return result.shown, report
-
-    def _model_used(self) -> ModelUsed:
-        folder = self.plan.folder
-        return ModelUsed(
-            name=folder.name,
-            type=folder.model_type,
-            revision=folder.revision,
-            sha256=str(self.plan.layers["model"]),
-            adapter=self.plan.options.load.adapter,
-            template_sha256=self.plan.encoder.template_hash,
-            max_length=self.plan.encoder.max_length,
-        )
-
-    def _warn_of_left_out(self, name: str, share: Metric) -> None:
-        if share.value:
-            count = round(share.value * share.n)
-            self._warn(
-                f"{name}: {count} of {share.n} instructions cannot be checked and are left out; "
-                f"`ko-eval doctor --task {name}` lists them"
-            )
-
-    def _warn_of_missing_variants(self) -> None:
-        wanted = self.plan.options.variant
-        without = [task.name for task in self.plan.tasks if task.variant is None]
-        if wanted and without:
-            self._warn(f"run as they are, without a variant '{wanted}': {', '.join(without)}")
+        return writer.write()
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self.reporter.warning(text)
+
+
+@contextmanager
+def _closed(answers: Iterator[Answer]) -> Iterator[Iterator[Answer]]:
+    """Ends an engine's work with the asking, not when somebody forgets the last reference to it."""
+    if isinstance(answers, Generator):
+        with closing(answers):
+            yield answers
+    else:
+        yield answers
 
 
 def _tokens(response: Response) -> int:

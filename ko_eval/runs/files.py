@@ -1,17 +1,13 @@
-"""Files of a run directory: written whole or not at all, and held by one process at a time."""
+"""Files of a run directory: plain files in it, written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import io
-import json
 import os
 import re
-import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ko_eval.errors import RunError
@@ -29,7 +25,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise RunError(
                 "the disk is full (or the quota is used up)",
-                where=str(path),
+                where=f"{path}{_free(path)}",
                 hint="make room and run the same command again; finished responses are kept",
             ) from error
         raise RunError(
@@ -49,7 +45,9 @@ def write_atomically(path: Path, text: str) -> None:
     with disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            # What a killed process of the same number left; and nobody's link is followed.
+            temporary.unlink(missing_ok=True)
+            with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -58,50 +56,60 @@ def write_atomically(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def open_plain_file(path: Path, *, append: bool) -> int:
+    """A descriptor for reading and writing; makes the file and its folder where there is none.
+
+    Raises:
+        RunError: it or its folder is a symbolic link, which may lead out of the run directory; it
+            is no plain file; or it cannot be written.
+    """
+    refuse_link(path.parent)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_APPEND * append
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_link(path)
+        descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RunError(
+            "this is no plain file", where=str(path), hint="remove it; the run makes its own"
+        )
+    return descriptor
+
+
+def refuse_link(path: Path) -> None:
+    """
+    Raises:
+        RunError: it is a symbolic link.
+    """
+    if path.is_symlink():
+        raise RunError(
+            "a symbolic link stands where the run writes",
+            where=f"{path} -> {path.readlink()}",
+            hint="remove it, or link the folder given with --out as a whole",
+        )
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what killed processes left of files that were being written.
+
+    The directory must be held.
+    """
+    for folder in (directory, directory / "samples"):
+        for path in folder.glob(".*.json*.tmp"):
+            path.unlink(missing_ok=True)
+
+
 def safe_name(name: str) -> str:
     """A name as one part of a path: `owner/model` becomes `owner--model`; no dots lead it."""
     flat = re.sub(r"[^\w.+-]+", "_", name.replace("/", "--"))
     return flat.lstrip(".") or "_"
 
 
-@contextmanager
-def held(directory: Path) -> Iterator[None]:
-    """Holds a run directory for this process.
-
-    Raises:
-        RunError: another process holds it; it is named.
-    """
-    path = directory / "lock"
-    with disk_errors(path):
-        directory.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b", buffering=0)
-    with file:
-        _lock(file, path)
-        holder = {
-            "process": os.getpid(),
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        with disk_errors(path):
-            file.truncate(0)
-            file.write(json.dumps(holder).encode())
-        yield
-
-
-def _lock(file: io.RawIOBase, path: Path) -> None:
+def _free(path: Path) -> str:
+    """What is free on the file system, in words."""
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = (file.read() or b"").decode(errors="replace").strip() or "unknown"
-        raise RunError(
-            f"another process is writing this run: {holder}",
-            where=str(path.parent),
-            hint="wait for it or end it, then run the same command again",
-        ) from error
-    except OSError as error:
-        raise RunError(
-            f"cannot lock the run directory: {error.strerror or error}",
-            where=str(path),
-            hint="give a folder on a file system with locks with --out",
-        ) from error
+        facts = os.statvfs(path.parent)
+    except OSError:
+        return ""
+    return f" ({facts.f_bavail * facts.f_frsize:,} bytes are free there)"

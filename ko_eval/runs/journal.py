@@ -1,14 +1,15 @@
 """The journal: every response is on disk before it is scored, one checked line each.
 
-A line is `{"crc32": "…", "entry": {…}}`, the checksum taken over the entry as written. Lines are
-only ever appended. A torn last line is what a killed process leaves: it is dropped. A damaged line
-in the middle is reported, and its request is asked again.
+A line is `{"crc32": "…", "entry": {"run": "…", …}}`, the checksum taken over the entry as written.
+Lines are only ever appended. A torn last line is what a killed process leaves: it is dropped. A
+damaged line and one that another run wrote are told apart; neither is used, and both stay.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import time
 import zlib
@@ -20,10 +21,14 @@ from typing import Self
 
 from pydantic import TypeAdapter
 
-from ko_eval.runs.files import disk_errors
+from ko_eval.errors import RunError
+from ko_eval.runs.files import disk_errors, open_plain_file
 from ko_eval.types import FailedResponse, GenerateResponse, LoglikelihoodResponse, Response
 
 _SYNC_SECONDS = 5.0
+_LINE_BEGINS = b'{"crc32": "'
+# Lines of before they named their run. Their directory is named after it, and they are taken.
+_UNNAMED = ""
 _KINDS: Mapping[str, type[Response]] = {
     "loglikelihood": LoglikelihoodResponse,
     "generate": GenerateResponse,
@@ -53,21 +58,30 @@ class Entry:
 class Journal:
     """The journal of one task; a context manager. Opening it reads what is there.
 
+    Args:
+        run: fingerprint of the run; what another run wrote down holds other responses.
+
     Attributes:
         entries: finished requests by key. Failed ones are not among them: they are asked again.
-        damaged: numbers of lines that could not be read, the torn last one not counted.
+        damaged: numbers of lines that could not be read, a torn last one not counted.
+        foreign: numbers of whole lines that another run wrote.
+        torn: whether the last line was cut off, and dropped.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, run: str = _UNNAMED) -> None:
         self.path = path
+        self.run = run
         self.entries: dict[str, Entry] = {}
         self.damaged: list[int] = []
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
-            whole = self._read()
-            # Without its line end, a torn line would swallow the next one.
-            self._file.truncate(whole)
+        self.foreign: list[int] = []
+        self.torn = False
+        self._file = os.fdopen(open_plain_file(path, append=True), "ab")
+        try:
+            with disk_errors(path):
+                self._read()
+        except BaseException:
+            self._file.close()
+            raise
         self._synced = time.monotonic()
 
     def append(self, entry: Entry) -> None:
@@ -76,7 +90,7 @@ class Journal:
         Raises:
             RunError: there is no room; what was written before stays.
         """
-        line = encode_entry(entry)
+        line = encode_entry(entry, self.run)
         with disk_errors(self.path):
             self._file.write(line)
             self._file.flush()
@@ -96,29 +110,41 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._file.close()
-        except OSError:
+            with disk_errors(self.path), self._file:
+                # What the file system puts off (a quota, a server) it says here at the latest.
+                os.fsync(self._file.fileno())
+        except RunError:
             # A full disk was already reported when the line was written.
             if error is None:
                 raise
 
-    def _read(self) -> int:
-        """Reads all whole lines; returns the length in bytes up to the last whole line."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        for number, line in enumerate(content[:whole].splitlines(), start=1):
-            entry = decode_entry(line)
-            if entry is None:
+    def _read(self) -> None:
+        """Reads all whole lines, and has the next one begin on a line of its own."""
+        *lines, last = self.path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            found = decode_entry(line)
+            if found is None:
                 self.damaged.append(number)
-            elif not isinstance(entry.response, FailedResponse):
-                self.entries[entry.key] = entry
-        return whole
+            elif found[0] not in (self.run, _UNNAMED):
+                self.foreign.append(number)
+            elif not isinstance(found[1].response, FailedResponse):
+                self.entries[found[1].key] = found[1]
+        if last.startswith(_LINE_BEGINS) or _LINE_BEGINS.startswith(last):
+            self.torn = bool(last)
+            # Without its line end, a torn line would swallow the next one.
+            self._file.truncate(sum(len(line) + 1 for line in lines))
+        else:
+            # Not a line of ours: nothing of it is destroyed.
+            self.damaged.append(len(lines) + 1)
+            self._file.write(b"\n")
+            self._file.flush()
 
 
-def encode_entry(entry: Entry) -> bytes:
+def encode_entry(entry: Entry, run: str = _UNNAMED) -> bytes:
     """An entry as a journal line, line end included."""
     kind = type(entry.response)
     content = {
+        "run": run,
         "key": entry.key,
         "kind": _NAMES[kind],
         # Not `dataclasses.asdict`, which copies every value and takes longer than all the rest.
@@ -127,21 +153,24 @@ def encode_entry(entry: Entry) -> bytes:
     }
     text = json.dumps(content, ensure_ascii=False)
     raw = text.encode("utf-8", "backslashreplace")
-    return b'{"crc32": "%08x", "entry": ' % zlib.crc32(raw) + raw + b"}\n"
+    return b'%b%08x", "entry": ' % (_LINE_BEGINS, zlib.crc32(raw)) + raw + b"}\n"
 
 
-def decode_entry(line: bytes) -> Entry | None:
-    """The entry of a journal line, or None when the line is damaged."""
+def decode_entry(line: bytes) -> tuple[str, Entry] | None:
+    """The run that wrote a journal line, and its entry; None when the line is damaged."""
     head, mark, rest = line.partition(b', "entry": ')
     if not mark or not rest.endswith(b"}"):
         return None
     raw = rest[:-1]
-    if head != b'{"crc32": "%08x"' % zlib.crc32(raw):
+    if head != b'%b%08x"' % (_LINE_BEGINS, zlib.crc32(raw)):
         return None
     try:
         content = json.loads(raw)
         response = _READERS[content["kind"]].validate_python(content["response"])
-        return Entry(str(content["key"]), response, float(content["seconds"]))
-    except (ValueError, KeyError, TypeError):
-        # Whole, but written by another version.
+        seconds = float(content["seconds"])
+        if not 0 <= seconds < math.inf:
+            return None
+        return str(content.get("run", _UNNAMED)), Entry(str(content["key"]), response, seconds)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        # Whole, but written by another version, or by somebody else.
         return None

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import BaseModel
+from pydantic import JsonValue as AnyJson
+
 import ko_eval
 from ko_eval.runs.files import write_atomically
 from ko_eval.runs.plan import RunPlan
 from ko_eval.runs.provenance import environment, git_revision
+from ko_eval.safe_text import redacted
 from ko_eval.types import JsonValue
 
 
@@ -92,6 +96,22 @@ class RunRecord:
         return sorted(name for name, values in seen.items() if len(values) > 1)
 
 
+class _FoundSession(BaseModel):
+    started: str
+    environment: dict[str, str]
+    git_revision: str | None
+    conditions: dict[str, AnyJson]
+    warnings: list[str] = []
+
+
+class _Found(BaseModel):
+    """What is read back from `run.json`."""
+
+    created: str
+    options: dict[str, AnyJson]
+    sessions: list[_FoundSession]
+
+
 def open_record(plan: RunPlan, directory: Path) -> RunRecord:
     """The run's record: read back when the run goes on, else written anew.
 
@@ -103,16 +123,17 @@ def open_record(plan: RunPlan, directory: Path) -> RunRecord:
         "ko_eval": ko_eval.__version__,
         "fingerprint": plan.fingerprint,
         "layers": plan.layers,
-        "options": dataclasses.asdict(plan.options),
+        # A server's address may hold a password.
+        "options": json.loads(redacted(json.dumps(dataclasses.asdict(plan.options), default=str))),
     }
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        sessions = tuple(Session(**session) for session in found["sessions"])
-        record = RunRecord(path, str(found["created"]), content, sessions)
-        if found["options"] != json.loads(json.dumps(content["options"], default=str)):
+        found = _Found.model_validate_json(path.read_bytes() if path.is_file() else b"")
+        sessions = tuple(Session(**session.model_dump()) for session in found.sessions)
+        record = RunRecord(path, found.created, content, sessions)
+        if found.options != content["options"]:
             record.write()  # The same requests, asked for or judged in another way.
         return record
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         # New, or damaged: nothing in it is beyond writing again.
         record = RunRecord(path, _now(), content, ())
         record.write()
