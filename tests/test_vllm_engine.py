@@ -224,7 +224,10 @@ def test_vllm_accepts_what_a_runner_that_scores_named_rows_would_be_asked(
             first = params.prompt_logprob_start
             assert first == ask.rows[0].position
             assert len(params.prompt_logprob_token_ids) == len(ask.prompt) - 1 - first
-    assert probed_method(engine.engine) == "steps and rows"
+    method, reason = probed_method(engine.engine)
+    assert method == "steps and rows"
+    assert reason is not None
+    assert "V2 model runner" in reason
 
 
 # --- generation ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from ko_eval.types import GenerateRequest, JsonValue, LoglikelihoodRequest, Response
 
@@ -28,6 +28,7 @@ class EncodedLoglikelihood:
 
     Attributes:
         key: content key: the same ids and settings have the same key.
+        pairs: none for a server, which has the tokenizer; the key is then over the texts.
         truncated_tokens: context tokens already dropped on the left.
     """
 
@@ -43,7 +44,7 @@ class EncodedGenerate:
 
     Attributes:
         key: content key: the same ids and settings have the same key.
-        prompt: token ids, special tokens included.
+        prompt: token ids, special tokens included; none for a server.
         truncated_tokens: prompt tokens already dropped on the left.
         starts_in_thought: the chat template has already opened the thought.
         thinking_tokens: most tokens of a thought, on top of the answer's; 0 for models that do
@@ -113,3 +114,12 @@ class Engine(Protocol):
     def loglikelihood(self, requests: Sequence[EncodedLoglikelihood]) -> Iterator[Answer]: ...
 
     def generate(self, requests: Sequence[EncodedGenerate]) -> Iterator[Answer]: ...
+
+
+@runtime_checkable
+class EndsSoon(Protocol):
+    """An engine that can be told that the run is about to stop."""
+
+    def begin_nothing_new(self) -> None:
+        """What is in flight is still answered; nothing else is begun."""
+        ...

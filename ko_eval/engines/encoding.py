@@ -22,12 +22,19 @@ from ko_eval.engines.base import (
     EncodedRequest,
     TokenIds,
 )
+from ko_eval.engines.chat_templates import filled_chat
 from ko_eval.engines.model_folder import ModelFolder
 from ko_eval.engines.model_settings import ModelSettings
 from ko_eval.engines.quick_import import import_transformers
 from ko_eval.engines.text_tokens import TextTokens
 from ko_eval.errors import DataError, ModelError, first_line
-from ko_eval.types import GenerateRequest, LoglikelihoodRequest, Message, Request
+from ko_eval.types import (
+    ContextContinuation,
+    GenerateRequest,
+    LoglikelihoodRequest,
+    Message,
+    Request,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -164,23 +171,12 @@ class Encoder:
 
     def chat_text(self, messages: Sequence[Message]) -> str:
         """Messages as the model's chat template writes them, ready for the assistant's turn."""
-        from jinja2 import TemplateError
-
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        try:
-            text = self.tokenizer.apply_chat_template(
-                turns,
-                tokenize=False,
-                add_generation_prompt=True,
-                strftime_now=TEMPLATE_DATE.strftime,
-                **self.settings.chat_template_arguments,
-            )
-        except (TemplateError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the model's chat template refuses the messages: {error}",
-                hint="use --chat-template off, or --shots 0",
-            ) from error
-        return str(text)
+        return filled_chat(
+            self.tokenizer,
+            [{"role": m.role, "content": m.content} for m in messages],
+            strftime_now=TEMPLATE_DATE.strftime,
+            **self.settings.chat_template_arguments,
+        )
 
     def _likelihoods(self, requests: Sequence[LoglikelihoodRequest]) -> list[EncodedLoglikelihood]:
         texts = [
@@ -225,8 +221,7 @@ class Encoder:
             messages = request.messages[index]
             context = self.chat_text(messages) if messages else pair.context
             return context, pair.continuation.lstrip(" ")
-        kept = pair.context.rstrip()
-        return kept, pair.context[len(kept) :] + pair.continuation
+        return border_texts(pair)
 
     def _split(
         self, context: TokenIds, whole: TokenIds, front: TokenIds | None = None
@@ -319,6 +314,12 @@ class Encoder:
 
     def _ids(self, texts: Sequence[str], *, special: bool = False) -> list[TokenIds]:
         return self._tokens.ids(texts, special=special)
+
+
+def border_texts(pair: ContextContinuation) -> tuple[str, str]:
+    """Context and continuation, with the spaces at the context's end moved over."""
+    kept = pair.context.rstrip()
+    return kept, pair.context[len(kept) :] + pair.continuation
 
 
 def likelihood_key(pairs: Sequence[EncodedPair]) -> str:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ko_eval.bounds import parsed_json
+from ko_eval.engines.config_checks import check_config, check_index
+from ko_eval.engines.server_options import is_server
 from ko_eval.errors import ModelError, first_line
 from ko_eval.resources import cache_folder
 from ko_eval.types import JsonValue
 
+_LONGEST_NAME = 4096
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -25,6 +28,7 @@ _TOKENIZER_FILES = (
     "spiece.model",
     "tekken.json",
 )
+_READ = (".json", ".safetensors", ".bin", ".pt", ".pth", ".jinja")
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.py", "tokenizer*"]
 
 
@@ -86,10 +90,11 @@ def resolve_model(
     Raises:
         ModelError: there is no such model, or its folder is incomplete or unsafe.
     """
-    if model.startswith(("http://", "https://")):
+    if len(model) > _LONGEST_NAME:
+        raise ModelError("the name of the model is longer than that of any folder", where=model)
+    if is_server(model):
         raise ModelError(
-            "servers cannot be evaluated by this version",
-            where=model,
+            "this needs the model's own files, and a server shows none; `ko-eval run` takes one",
             hint="give a model folder or a Hugging Face id",
         )
     if model == "demo":
@@ -104,11 +109,14 @@ def resolve_model(
     else:
         raise ModelError(
             f"there is no model folder '{model}'",
-            hint="give a folder with config.json, a Hugging Face id (owner/name), or 'demo'",
+            hint="give a folder with config.json, a Hugging Face id (owner/name), 'demo', or for "
+            "`ko-eval run` a server's URL (http://host:port/v1)",
         )
     config = _read_config(path)
     _check_folder(path, config, trust_remote_code)
+    check_config(path, config, trust_remote_code=trust_remote_code)
     if weights:
+        check_index(path)
         _check_weights(path, allow_pickle)
     return ModelFolder(name, path, config, commit)
 
@@ -183,7 +191,19 @@ def _downloaded(model: str, revision: str | None, allow_pickle: bool, weights: b
             f"'{model}' is neither a folder here nor a model on the Hugging Face hub",
             hint="check the name; a private model needs HF_TOKEN",
         ) from error
+    except UnicodeEncodeError as error:
+        raise ModelError(
+            f"'{model}' cannot be asked for: the token that is set holds characters that no token "
+            "has",
+            hint="set HF_TOKEN anew",
+        ) from error
     except (connection_error, OSError, ValueError) as error:
+        if huggingface_hub.constants.HF_HUB_OFFLINE:
+            raise ModelError(
+                f"'{model}' is no folder here, and the hub's cache lacks it or files of it; the "
+                "hub is not asked, since HF_HUB_OFFLINE is set or --pack was given",
+                hint="download it once with a network, or give its folder",
+            ) from error
         raise ModelError(
             f"'{model}' is no folder here and the Hugging Face hub cannot be reached",
             where=first_line(error),
@@ -200,7 +220,7 @@ def _read_config(path: Path) -> dict[str, JsonValue]:
             hint="give the folder that save_pretrained() wrote",
         )
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = parsed_json(file.read_bytes())
     except (ValueError, OSError) as error:
         raise ModelError(f"config.json cannot be read: {error}", where=str(file)) from error
     if not isinstance(config, dict):
@@ -232,6 +252,15 @@ def _check_weights(path: Path, allow_pickle: bool) -> None:
 
 
 def _check_folder(path: Path, config: dict[str, JsonValue], trust_remote_code: bool) -> None:
+    for file in sorted(path.iterdir()):
+        # A pipe would be waited for, a device read without end.
+        endless = file.is_fifo() or file.is_char_device() or file.is_block_device()
+        if endless or (file.suffix in _READ and not file.is_file()):
+            raise ModelError(
+                f"the model folder holds '{file.name}', which is no ordinary file",
+                where=str(path),
+                hint="remove it, or complete the download",
+            )
     if not any((path / name).is_file() for name in _TOKENIZER_FILES):
         raise ModelError(
             "the model folder has no tokenizer",

@@ -6,14 +6,16 @@ The first file (by name) whose `match` fits the model is used; `default.yaml` fi
 from __future__ import annotations
 
 import fnmatch
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ko_eval.engines.model_folder import ModelFolder
+from ko_eval.engines.server_model import ServerModel
 from ko_eval.errors import ModelError
 from ko_eval.resources import shipped
+from ko_eval.types import JsonValue
 
 
 class Reasoning(BaseModel):
@@ -41,13 +43,31 @@ class Match(BaseModel):
     name: list[str] = []
 
 
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Price(BaseModel):
+    """What a server takes for a million tokens that it reads, and that it writes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    input_per_million: _Amount
+    output_per_million: _Amount
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+
+
 class ModelSettings(BaseModel):
-    """Settings of one kind of model."""
+    """Settings of one kind of model; a price is only used for servers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     match: Match = Match()
     reasoning: Reasoning = Reasoning()
     chat_template_arguments: dict[str, bool | int | str] = {}
+    price: Price | None = None
+
+    def answers_layer(self) -> dict[str, JsonValue]:
+        """What of the settings can move an answer."""
+        layer: dict[str, JsonValue] = self.model_dump(mode="json", exclude={"price"})
+        return layer
 
 
 def all_settings() -> dict[str, ModelSettings]:
@@ -71,7 +91,7 @@ def all_settings() -> dict[str, ModelSettings]:
     return found
 
 
-def settings_for(folder: ModelFolder) -> ModelSettings:
+def settings_for(model: ModelFolder | ServerModel) -> ModelSettings:
     """The settings of a model: the first that match, else the default ones.
 
     Raises:
@@ -79,12 +99,12 @@ def settings_for(folder: ModelFolder) -> ModelSettings:
     """
     settings = all_settings()
     for name, candidate in settings.items():
-        if name != "default" and _fits(candidate.match, folder):
+        if name != "default" and _fits(candidate.match, model):
             return candidate
     return settings.get("default", ModelSettings())
 
 
-def _fits(match: Match, folder: ModelFolder) -> bool:
-    by_type = any(fnmatch.fnmatch(folder.model_type, pattern) for pattern in match.model_type)
-    by_name = any(fnmatch.fnmatch(folder.name.lower(), pattern) for pattern in match.name)
+def _fits(match: Match, model: ModelFolder | ServerModel) -> bool:
+    by_type = any(fnmatch.fnmatch(model.model_type, pattern) for pattern in match.model_type)
+    by_name = any(fnmatch.fnmatch(model.name.lower(), pattern) for pattern in match.name)
     return by_type or by_name

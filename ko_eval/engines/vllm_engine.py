@@ -102,8 +102,10 @@ class VllmEngine:
         self._capacity = int(self.engine.vllm_config.scheduler_config.max_num_seqs)
         self._dtype = str(self.engine.model_config.dtype).removeprefix("torch.")
         self._warnings: list[str] = []
-        self._reason: str | None = "--likelihood plain" if likelihood == "plain" else None
-        self._method: Method = "plain" if likelihood == "plain" else probed_method(self.engine)
+        self._method: Method = "plain"
+        self._reason: str | None = "--likelihood plain"
+        if likelihood != "plain":
+            self._method, self._reason = probed_method(self.engine)
         self._checked = likelihood == "plain"
 
     @property

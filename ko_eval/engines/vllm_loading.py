@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
+import signal
 import sys
 import warnings
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ko_eval.bounds import parsed_json
+from ko_eval.engines.adapter_folder import adapter_config, highest_rank
 from ko_eval.engines.model_folder import ModelFolder
 from ko_eval.engines.transformers_loading import LoadOptions, pick_device, pick_dtype
 from ko_eval.engines.vllm_likelihood import MOST_NAMED
@@ -52,6 +55,7 @@ def start_engine(
     # An earlier engine that is dropped only now would take what both share with it.
     gc.collect()
     prepare_environment(device, needs_longer_window=max_length >= (folder.max_length or 0))
+    _start_resource_tracker()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -98,6 +102,18 @@ def prepare_environment(device: str, *, needs_longer_window: bool = False) -> No
     if compiler is not None and os.environ.get("TORCH_COMPILE_DISABLE") == "1":
         # It has read its environment already.
         compiler.config.disable = True
+
+
+def _start_resource_tracker() -> None:
+    """Starts what `multiprocessing` would start with vLLM's first process.
+
+    When it starts, it unblocks Ctrl-C, which the processes after it are not to hear.
+    """
+    if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0":
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def engine_arguments(
@@ -150,7 +166,7 @@ def model_end_ids(folder: ModelFolder) -> int | list[int] | None:
     file = folder.path / "generation_config.json"
     if file.is_file():
         try:
-            places.insert(0, json.loads(file.read_text(encoding="utf-8")))
+            places.insert(0, parsed_json(file.read_bytes()))
         except (ValueError, OSError) as error:
             raise ModelError(f"it cannot be read: {error}", where=str(file)) from error
     for place in places:
@@ -163,10 +179,9 @@ def model_end_ids(folder: ModelFolder) -> int | list[int] | None:
 
 
 def _lora_arguments(adapter: Path) -> dict[str, Any]:
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    ranks = [int(config.get("r", 8)), *map(int, (config.get("rank_pattern") or {}).values())]
-    rank = 8  # vLLM has powers of two.
-    while rank < max(ranks):
+    config = adapter_config(adapter)
+    highest, rank = highest_rank(adapter), 8  # vLLM has powers of two.
+    while rank < highest:
         rank *= 2
     arguments: dict[str, Any] = {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
     modules = config.get("target_modules")

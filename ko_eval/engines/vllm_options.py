@@ -19,8 +19,9 @@ from ko_eval.engines.transformers_loading import LoadOptions, pick_device
 from ko_eval.errors import UsageError, near_miss
 from ko_eval.types import JsonValue
 
-EngineName = Literal["transformers", "vllm"]
-EngineChoice = Literal["auto", "transformers", "vllm"]
+LocalEngine = Literal["transformers", "vllm"]
+EngineName = Literal["transformers", "vllm", "server"]
+EngineChoice = Literal["auto", "transformers", "vllm", "server"]
 
 # Engine arguments that follow from options of our own, with the option that sets them.
 _OWN_OPTION = {

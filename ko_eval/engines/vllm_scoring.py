@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ko_eval.engines.base import Answer
 from ko_eval.engines.vllm_likelihood import Ask, Scores
+from ko_eval.errors import first_line
 from ko_eval.types import FailedResponse, LoglikelihoodResponse
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ In lower precision the logits themselves are rounded: two steps of a number betw
 """
 
 
-def probed_method(engine: LLMEngine) -> Method:
-    """The best method that vLLM's runner accepts."""
+def probed_method(engine: LLMEngine) -> tuple[Method, str | None]:
+    """The best method that vLLM's runner accepts, and why it is not a better one."""
     from vllm.sampling_params import SamplingParams
 
     prompt = [0, 0, 0]
@@ -46,14 +47,14 @@ def probed_method(engine: LLMEngine) -> Method:
         )
         engine.add_request("probe", {"prompt_token_ids": prompt}, params)
     # Another vLLM does not know the names, a runner without the feature refuses them; each with an
-    # error of its own.
-    except Exception:
-        return "steps and rows"
+    # error of its own. The next method needs nothing of what was tried.
+    except Exception as error:
+        return "steps and rows", f"vLLM does not take 'named rows': {first_line(error)}"
     outputs: list[Any] = []
     while engine.has_unfinished_requests():
         outputs += engine.step()
     scored = getattr(outputs[-1], "prompt_token_id_logprobs", None)
-    return "steps and rows" if scored is None else "named rows"
+    return ("steps and rows" if scored is None else "named rows"), None
 
 
 def ask_params(ask: Ask, method: Method) -> SamplingParams:

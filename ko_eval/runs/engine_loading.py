@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ko_eval.engines.base import Engine
+from ko_eval.engines.server_model import ServerModel
 from ko_eval.runs.plan import RunPlan
 from ko_eval.types import JsonValue
 
@@ -18,6 +19,8 @@ def load_engine(plan: RunPlan) -> Engine:
     # Imported here: a run whose responses are all on disk needs no model.
     if plan.engine == "vllm":
         return _vllm_engine(plan)
+    if isinstance(plan.model, ServerModel):
+        return _server_engine(plan, plan.model)
     from ko_eval.engines.transformers_engine import TransformersEngine
 
     options = plan.options
@@ -29,6 +32,18 @@ def load_engine(plan: RunPlan) -> Engine:
         batch_tokens=options.batch_tokens,
         batch_rows=options.batch_rows,
         likelihood=options.likelihood,
+    )
+
+
+def _server_engine(plan: RunPlan, model: ServerModel) -> Engine:
+    from ko_eval.engines.server_engine import ServerEngine
+
+    return ServerEngine.load(
+        model,
+        plan.settings,
+        plan.options.server,
+        [request for task in plan.tasks for request in task.encoded],
+        chat=plan.options.chat_template != "off",
     )
 
 

@@ -1,9 +1,10 @@
-"""What a run will do, settled before a model is loaded: tasks, requests, token ids, fingerprint."""
+"""What a run will do, settled before a model is loaded: tasks, requests, token ids, fingerprint.
+
+A server is asked what it serves, and whether it scores given texts; nothing else is sent to it.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,12 @@ from typing import TYPE_CHECKING
 
 from ko_eval.engines.base import EncodedRequest, LikelihoodPath
 from ko_eval.engines.encoding import ChatTemplate, Encoder, load_tokenizer
-from ko_eval.engines.model_folder import ModelFolder, content_fingerprint, resolve_model
+from ko_eval.engines.model_folder import ModelFolder, resolve_model
 from ko_eval.engines.model_settings import ModelSettings, settings_for
-from ko_eval.engines.transformers_loading import (
-    LoadOptions,
-    check_options,
-    pick_device,
-    pick_dtype,
-)
+from ko_eval.engines.server_encoding import TextEncoder
+from ko_eval.engines.server_model import ServerModel
+from ko_eval.engines.server_options import ServerOptions, is_server
+from ko_eval.engines.transformers_loading import LoadOptions, check_options
 from ko_eval.engines.vllm_options import (
     EngineChoice,
     EngineName,
@@ -27,6 +26,10 @@ from ko_eval.engines.vllm_options import (
     pick_engine,
 )
 from ko_eval.errors import TaskError, UsageError, near_miss
+from ko_eval.runs.layers import digest as digest
+from ko_eval.runs.layers import local_layers, server_layers
+from ko_eval.runs.packed import as_packed, packed_tasks
+from ko_eval.runs.without_likelihoods import ChosenTask, in_text, needs_likelihoods
 from ko_eval.tasks.definition import SuiteDefinition, TaskDefinition
 from ko_eval.tasks.prepare import PreparedTask, prepare_task
 from ko_eval.tasks.registry import load_suite, load_task, variants_of
@@ -50,11 +53,20 @@ class RunOptions:
         limit: first rows of each task; None for all.
         shots: few-shot examples of every task; None for each task's own count.
         allow_fewshot_overlap: see `prepare_task`.
-        engine: `auto` is vLLM where it is installed and a CUDA device is there.
+        model: a folder, a Hugging Face id, `demo`, or a server's URL.
+        engine: `auto` is vLLM where it is installed and a CUDA device is there; a URL is always
+            answered by its server.
         vllm: only for the vLLM engine.
+        server: only for a server.
+        revision: commit, tag or branch on the hub; for a server, what the user says of it.
         max_length: the window in tokens; None for the model's own.
         batch_tokens, batch_rows: sizes of likelihood and generation batches; None picks them.
         likelihood: how log-likelihoods are computed.
+        replicas: engines that share the work; 0 for as many as the GPUs allow. Not part of what a
+            run is: the same requests have the same answers.
+        ray_address: a Ray cluster to run the replicas on; None starts Ray here when it is needed.
+        pack: folder of an unpacked pack, whose tasks and rows are taken; `tasks` may name some of
+            them, and `data` only says where they came from.
     """
 
     model: str
@@ -69,23 +81,32 @@ class RunOptions:
     engine: EngineChoice = "auto"
     load: LoadOptions = field(default_factory=LoadOptions)
     vllm: VllmOptions = field(default_factory=VllmOptions)
+    server: ServerOptions = field(default_factory=ServerOptions)
     revision: str | None = None
     max_length: int | None = None
     seed: int = 0
     batch_tokens: int | None = None
     batch_rows: int | None = None
     likelihood: LikelihoodPath = "auto"
+    replicas: int = 1
+    ray_address: str | None = None
+    pack: Path | None = None
     out: Path = Path("results")
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTask:
-    """A task with its requests as token ids, in the order of its samples."""
+    """A task with its requests as token ids, in the order of its samples.
+
+    Attributes:
+        counted: whether the requests have token ids; those for a server do not.
+    """
 
     prepared: PreparedTask
     variant: str | None
     encoded: tuple[EncodedRequest, ...]
     uses_template: bool
+    counted: bool = True
 
     @property
     def name(self) -> str:
@@ -100,18 +121,41 @@ class RunPlan:
         engine: what answers the requests.
         layers: hashes of what determines the responses, from the model to each task's prompts.
         fingerprint: names the run directory; equal plans have equal fingerprints.
+        warnings: what the user should know of how the tasks are asked.
     """
 
     options: RunOptions
     suite: SuiteDefinition | None
     tasks: tuple[PlannedTask, ...]
-    folder: ModelFolder
-    tokenizer: PreTrainedTokenizerBase
+    model: ModelFolder | ServerModel
     settings: ModelSettings
-    encoder: Encoder
+    encoder: Encoder | TextEncoder
     engine: EngineName
     layers: dict[str, JsonValue]
     fingerprint: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> ModelFolder:
+        """The local model.
+
+        Raises:
+            UsageError: the model is behind a server.
+        """
+        if isinstance(self.model, ServerModel):
+            raise _no_files(self.model)
+        return self.model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The local model's tokenizer.
+
+        Raises:
+            UsageError: the model is behind a server.
+        """
+        if isinstance(self.encoder, TextEncoder):
+            raise _no_files(self.model)
+        return self.encoder.tokenizer
 
 
 def load_tasks(
@@ -122,6 +166,8 @@ def load_tasks(
     Raises:
         TaskError, UsageError: a name is unknown, a definition is wrong, or a task is named twice.
     """
+    if options.pack is not None:
+        return packed_tasks(options.pack, options.tasks)
     suite = load_suite(options.suite) if options.suite else None
     names = list(suite.tasks) if suite else list(options.tasks)
     if not names:
@@ -175,6 +221,8 @@ def plan_run(options: RunOptions) -> RunPlan:
     suite, definitions = load_tasks(options)
     check_options(options.load)
     engine = _checked_engine(options)
+    if engine == "server":
+        return _server_plan(options, suite, definitions)
     prepared = [(_prepared(task, options), variant) for task, variant in definitions]
     folder = resolve_model(
         options.model,
@@ -182,6 +230,7 @@ def plan_run(options: RunOptions) -> RunPlan:
         trust_remote_code=options.load.trust_remote_code,
         allow_pickle=options.load.allow_pickle,
     )
+    folder = as_packed(folder, options.pack)
     settings = settings_for(folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=options.load.trust_remote_code)
     encoder = Encoder(
@@ -192,18 +241,62 @@ def plan_run(options: RunOptions) -> RunPlan:
         seed=options.seed,
     )
     planned = tuple(_planned(item, variant, encoder) for item, variant in prepared)
-    layers = _layers(options, engine, folder, encoder, planned)
+    layers = local_layers(options, engine, folder, encoder, planned)
     return RunPlan(
         options=options,
         suite=suite,
         tasks=planned,
-        folder=folder,
-        tokenizer=tokenizer,
+        model=folder,
         settings=settings,
         encoder=encoder,
         engine=engine,
         layers=layers,
         fingerprint=digest(layers)[:12],
+    )
+
+
+def _server_plan(
+    options: RunOptions, suite: SuiteDefinition | None, tasks: Sequence[ChosenTask]
+) -> RunPlan:
+    """The plan for a model behind a server."""
+    from ko_eval.engines.server_survey import survey
+
+    prepared = [(_prepared(task, options), variant) for task, variant in tasks]
+    scored = needs_likelihoods(tasks)
+    templated = options.chat_template == "on"
+    model = survey(
+        options.model,
+        options.server,
+        revision=options.revision,
+        likelihoods=scored and not templated,
+    )
+    warnings: tuple[str, ...] = ()
+    if scored and not model.likelihoods:
+        why = "a server scores plain texts only" if templated else model.why_none
+        tasks, warning = in_text(tasks, suite, why)
+        warnings = (warning,)
+        prepared = [(_prepared(task, options), variant) for task, variant in tasks]
+    settings = settings_for(model)
+    encoder = TextEncoder(
+        settings,
+        chat_template=options.chat_template,
+        thinking=options.server.thinking_tokens,
+        max_length=model.max_length or 0,
+        seed=options.seed,
+    )
+    planned = tuple(_planned(item, variant, encoder) for item, variant in prepared)
+    layers = server_layers(options, model, encoder, planned)
+    return RunPlan(
+        options=options,
+        suite=suite,
+        tasks=planned,
+        model=model,
+        settings=settings,
+        encoder=encoder,
+        engine="server",
+        layers=layers,
+        fingerprint=digest(layers)[:12],
+        warnings=warnings,
     )
 
 
@@ -222,13 +315,22 @@ def window(folder: ModelFolder, asked: int | None) -> int:
     return asked or own or _DEFAULT_WINDOW
 
 
-def digest(value: JsonValue) -> str:
-    """SHA-256 of a value as canonical JSON."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _no_files(model: ModelFolder | ServerModel) -> UsageError:
+    return UsageError(
+        f"'{model.name}' is behind a server, and this needs a model's own files",
+        hint="servers are asked by one process: --concurrency sets the number of requests",
+    )
 
 
 def _checked_engine(options: RunOptions) -> EngineName:
+    if is_server(options.model):
+        _check_server(options)
+        return "server"
+    if options.engine == "server" or options.server != ServerOptions():
+        raise UsageError(
+            "--engine server or options of a server were given, but MODEL is no server's URL",
+            hint="write for example: ko-eval run http://localhost:8000/v1 --model-name NAME",
+        )
     engine = pick_engine(options.engine, options.load)
     if engine == "vllm":
         check_vllm(options.vllm, options.load)
@@ -240,6 +342,26 @@ def _checked_engine(options: RunOptions) -> EngineName:
     return engine
 
 
+def _check_server(options: RunOptions) -> None:
+    """Raises `UsageError` for options that a server cannot be given."""
+    plain = RunOptions(model=options.model)
+    local = {
+        "--engine": options.engine in ("auto", "server"),
+        "--dtype, --device, --adapter and the like": options.load == plain.load,
+        "options of the vLLM engine": options.vllm == plain.vllm,
+        "--max-length": options.max_length is None,
+        "--batch-tokens or --batch-rows": options.batch_tokens is options.batch_rows is None,
+        "--likelihood": options.likelihood == "auto",
+        "--replicas": options.replicas == 1 and options.ray_address is None,
+    }
+    wrong = [name for name, fits in local.items() if not fits]
+    if wrong:
+        raise UsageError(
+            f"{wrong[0]}: given for a model that is loaded here, but a server answers",
+            hint="leave it out; the server has settings of its own",
+        )
+
+
 def _prepared(task: TaskDefinition, options: RunOptions) -> PreparedTask:
     return prepare_task(
         task,
@@ -247,53 +369,14 @@ def _prepared(task: TaskDefinition, options: RunOptions) -> PreparedTask:
         shots=options.shots,
         limit=options.limit,
         allow_fewshot_overlap=options.allow_fewshot_overlap,
+        pack=options.pack,
     )
 
 
-def _planned(prepared: PreparedTask, variant: str | None, encoder: Encoder) -> PlannedTask:
+def _planned(
+    prepared: PreparedTask, variant: str | None, encoder: Encoder | TextEncoder
+) -> PlannedTask:
     encoded = encoder.encode(prepared.requests)
     uses_template = encoder.uses_template(prepared.requests[0])
-    return PlannedTask(prepared, variant, tuple(encoded), uses_template)
-
-
-def _vllm_layer(options: VllmOptions) -> dict[str, JsonValue]:
-    """What of vLLM's options can move a score; on how many GPUs it runs should not."""
-    return {"quantization": options.quantization, "arguments": dict(options.engine_args)}
-
-
-def _layers(
-    options: RunOptions,
-    engine: EngineName,
-    folder: ModelFolder,
-    encoder: Encoder,
-    tasks: Sequence[PlannedTask],
-) -> dict[str, JsonValue]:
-    device = pick_device(options.load.device)
-    dtype = pick_dtype(options.load.dtype, folder.config, device)
-    adapter = options.load.adapter
-    per_task: dict[str, JsonValue] = {
-        task.name: {
-            "data": task.prepared.rows.sha256,
-            "fewshot": task.prepared.fewshot.sha256 if task.prepared.fewshot else None,
-            "prompts": task.prepared.prompts_hash(),
-            "tokens": digest([request.key for request in task.encoded]),
-        }
-        for task in tasks
-    }
-    return {
-        "model": content_fingerprint(folder.path),
-        "adapter": content_fingerprint(Path(adapter)) if adapter else None,
-        "engine": {
-            "name": engine,
-            "dtype": str(dtype).removeprefix("torch."),
-            **(_vllm_layer(options.vllm) if engine == "vllm" else {}),
-        },
-        "encoding": {
-            "chat_template": options.chat_template,
-            "template": encoder.template_hash,
-            "settings": encoder.settings.model_dump(mode="json"),
-            "max_length": encoder.max_length,
-            "seed": options.seed,
-        },
-        "tasks": per_task,
-    }
+    counted = isinstance(encoder, Encoder)
+    return PlannedTask(prepared, variant, tuple(encoded), uses_template, counted)

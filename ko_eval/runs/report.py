@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+from ko_eval.engines.model_settings import Price
 from ko_eval.runs.estimate import workload
 from ko_eval.runs.journal import Entry
 from ko_eval.runs.plan import PlannedTask
-from ko_eval.runs.result import DataUsed, FormatLoss, TaskReport, Tokens, Usage, Value
+from ko_eval.runs.result import Cost, DataUsed, FormatLoss, TaskReport, Tokens, Usage, Value
 from ko_eval.tasks.definition import Fact
 from ko_eval.tasks.sources import Rows
 from ko_eval.types import GenerateResponse, LoglikelihoodResponse, Metric, TaskResult
@@ -39,12 +40,30 @@ def task_report(task: PlannedTask, result: TaskResult, entries: Collection[Entry
         fewshot=_data_used(task.prepared.fewshot) if task.prepared.fewshot else None,
         truncated=sum(1 for request in task.encoded if request.truncated_tokens),
         tokens=_tokens(entries),
-        usage=_usage(task, entries),
+        usage=_usage(task, entries) if task.counted else None,
         seconds=round(sum(entry.seconds for entry in entries), 3),
         definition_sha256=task.prepared.definition_hash(),
         protocol=_protocol(task),
         notes=list(definition.notes),
     )
+
+
+def cost(entries: Iterable[Entry], price: Price | None) -> Cost | None:
+    """What the answers' tokens cost; None without a price."""
+    if price is None:
+        return None
+    read = written = 0
+    for entry in entries:
+        match entry.response:
+            case LoglikelihoodResponse() as scored:
+                read += scored.context_tokens + sum(scored.token_counts)
+            case GenerateResponse() as generated:
+                read += generated.prompt_tokens
+                written += generated.completion_tokens
+            case _:
+                pass
+    amount = (read * price.input_per_million + written * price.output_per_million) / 1e6
+    return Cost(amount=round(amount, 6), **price.model_dump())
 
 
 def _format_loss(result: TaskResult) -> FormatLoss | None:

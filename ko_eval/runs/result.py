@@ -14,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ko_eval.errors import DataError, first_line
 from ko_eval.tasks.definition import Fact
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
+
+# No count of a result is larger, tokens included, nor any time in seconds.
+_MOST = 10**15
 
 
 class _Part(BaseModel):
@@ -46,7 +49,19 @@ class Tokens(_Part):
 
     prompt: int = Field(description="fed before what was scored or generated")
     completion: int = Field(description="scored or generated, thinking included")
-    thinking: int
+    thinking: int = Field(description="0 also where a server does not tell")
+
+
+class Cost(_Part):
+    """What a server's answers cost, by the prices in `configs/models/`."""
+
+    amount: float = Field(
+        description="of the answers: without attempts that failed, and for likelihoods without the "
+        "requests that count a context's tokens"
+    )
+    currency: str
+    input_per_million: float = Field(description="price of a million tokens read")
+    output_per_million: float = Field(description="price of a million tokens written")
 
 
 class Usage(_Part):
@@ -93,7 +108,9 @@ class TaskReport(_Part):
     fewshot: DataUsed | None
     truncated: int = Field(description="requests whose context was cut on the left")
     tokens: Tokens
-    usage: Usage | None = Field(default=None, description="null in results before 1.2")
+    usage: Usage | None = Field(
+        default=None, description="null in results before 1.2, and of servers"
+    )
     seconds: float = Field(description="time of the engine, all sessions of the run together")
     definition_sha256: str = Field(description="of the task definition as used")
     protocol: dict[str, Fact]
@@ -106,10 +123,12 @@ class ModelUsed(_Part):
     name: str
     type: str
     revision: str | None
-    sha256: str = Field(description="of configuration, tokenizer and weights")
+    sha256: str = Field(
+        description="of configuration, tokenizer and weights; `unknown` behind a server"
+    )
     adapter: str | None
     template_sha256: str | None
-    max_length: int
+    max_length: int = Field(description="window in tokens; 0 where a server does not tell")
 
 
 class RunResult(_Part):
@@ -130,6 +149,7 @@ class RunResult(_Part):
     conditions: Mapping[str, object] = Field(description="engine, device, dtype and the like")
     environment: dict[str, str] = Field(description="versions when the model was last asked")
     average: Value | None = Field(description="plain mean of the shown values")
+    cost: Cost | None = Field(default=None, description="null without a price")
     tasks: list[TaskReport]
     warnings: list[str]
 
@@ -151,6 +171,8 @@ def read_result(path: Path) -> RunResult:
     file = path / "results.json" if path.is_dir() else path
     ours = _version_numbers(SCHEMA_VERSION)
     try:
+        if file.exists() and not file.is_file():
+            raise DataError("a result must be an ordinary file", where=str(file))
         content = file.read_bytes()
         version = _Versioned.model_validate_json(content).schema_version
         if _version_numbers(version)[0] != ours[0]:
@@ -161,7 +183,9 @@ def read_result(path: Path) -> RunResult:
             )
         # Within a major version fields are only added: ours are all there.
         later = _version_numbers(version) > ours
-        return RunResult.model_validate_json(content, extra="ignore" if later else None)
+        result = RunResult.model_validate_json(content, extra="ignore" if later else None)
+        _check_counts(result, file)
+        return result
     except OSError as error:
         raise DataError(
             f"there is no result at '{path}'",
@@ -171,6 +195,25 @@ def read_result(path: Path) -> RunResult:
         raise DataError(
             f"the file holds no result of a run: {first_line(error)}", where=str(file)
         ) from error
+
+
+def _check_counts(result: RunResult, file: Path) -> None:
+    """Raise `DataError` for counts and times that no run has, and nothing can compute with."""
+    for task in result.tasks:
+        counts = {"n": task.n, **task.outcomes, **task.tokens.model_dump()}
+        if task.usage is not None:
+            counts |= task.usage.model_dump()
+        wrong = [
+            name
+            for name, count in {**counts, "seconds": task.seconds}.items()
+            if not 0 <= count <= _MOST or (name in task.outcomes and count > task.n)
+        ]
+        if wrong:
+            raise DataError(
+                f"the result is not that of a run: task '{task.name}' has an impossible "
+                f"'{wrong[0]}'",
+                where=str(file),
+            )
 
 
 class _Versioned(BaseModel):
