@@ -32,7 +32,7 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Repository:
-    """A dataset on the stand-in.
+    """A dataset or a model on the stand-in.
 
     Attributes:
         commits: the files at each commit.
@@ -57,7 +57,7 @@ Hub = dict[str, Repository]
 def repository(
     files: Files, commit: str = COMMIT, *, gated: bool = False, private: bool = False
 ) -> Repository:
-    """A dataset of one commit, which every branch of ours names."""
+    """A dataset or a model of one commit, which every branch of ours names."""
     branches = {"main": commit, "refs/convert/parquet": commit}
     return Repository({commit: files}, branches, gated, private)
 
@@ -80,7 +80,7 @@ def card(configurations: Mapping[str, Mapping[str, str]]) -> bytes:
 
 @contextmanager
 def serving(hub: Mapping[str, Repository]) -> Iterator[str]:
-    """Serves datasets by their ids on loopback, as they are when asked; yields the endpoint."""
+    """Serves repositories by their ids on loopback, as they are when asked; yields the endpoint."""
 
     class Handler(_Handler):
         repositories = hub
@@ -103,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = [unquote(part) for part in self.path.split("?")[0].strip("/").split("/")]
         api = parts[0] == "api"
-        place = [*(parts[1:] if api else parts), "", ""]
+        # A model's files have no kind in front: OWNER/NAME/resolve/…
+        bare = not api and parts[0] != "datasets"
+        place = [*(parts[1:] if api else ["models", *parts] if bare else parts), "", ""]
         owner, name, asked = place[1], place[2], place[3:-2]
         found = self.repositories.get(f"{owner}/{name}")
         given = self.headers.get("Authorization")

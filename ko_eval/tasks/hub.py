@@ -41,7 +41,7 @@ def hub_rows(source: HubSource) -> Rows:
     except Unreachable as error:
         record = last_record(source)
         if record is None:
-            raise DataError(
+            raise Unreachable(
                 f"{error.what}; and '{_shown(source)}' was not read before",
                 where=error.where,
                 hint=error.hint,
@@ -149,7 +149,7 @@ def _commit(source: HubSource) -> str:
         info = huggingface_hub.HfApi().dataset_info(
             source.path, revision=source.revision, timeout=_PATIENCE
         )
-    except (http_error(), HFValidationError, OfflineModeIsEnabled) as error:
+    except (http_error(), HFValidationError, OfflineModeIsEnabled, UnicodeError) as error:
         raise hub_error(source, error) from error
     if info.sha is None:
         raise DataError("the hub does not name a commit", where=f"dataset {source.path}")

@@ -121,7 +121,7 @@ def hub_error(source: HubSource, error: Exception) -> DataError:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     what, hint = _meaning(source, error)
-    answered = isinstance(error, HfHubHTTPError | HFValidationError)
+    answered = isinstance(error, HfHubHTTPError | HFValidationError | UnicodeError)
     kind = DataError if answered else Unreachable
     return kind(what, where=f"dataset {source.path}", hint=hint)
 
@@ -136,6 +136,8 @@ def _meaning(source: HubSource, error: Exception) -> tuple[str, str]:
         case errors.OfflineModeIsEnabled():
             what = "HF_HUB_OFFLINE is set, so the hub is not asked"
             return what, f"read it once with a network, or {_ELSE}"
+        case UnicodeError():
+            return "the token that is set holds characters that no token has", "set HF_TOKEN anew"
         case errors.HFValidationError():
             return "this is neither a folder here nor an id on the hub", "write OWNER/NAME"
         case errors.GatedRepoError():

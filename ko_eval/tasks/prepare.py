@@ -9,11 +9,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ko_eval.errors import DataError
 from ko_eval.scorers.base import ChecksTogether, Scorer
 from ko_eval.scorers.registry import create_scorer
 from ko_eval.tasks.definition import TaskDefinition
+from ko_eval.tasks.packs import packed_fewshot, packed_rows
 from ko_eval.tasks.samples import RenderedSample, build_samples
 from ko_eval.tasks.sources import Rows, fewshot_rows, task_rows
 from ko_eval.types import (
@@ -87,15 +89,18 @@ def _content(request: Request) -> bytes:
 
 
 def prepare_samples(
-    task: TaskDefinition, data: str, *, limit: int | None = None
+    task: TaskDefinition, data: str, *, limit: int | None = None, pack: Path | None = None
 ) -> tuple[Scorer, Rows, list[RenderedSample]]:
     """A task's scorer, rows and samples, without few-shot examples or requests.
+
+    Args:
+        pack: see `prepare_task`.
 
     Raises:
         DataError, TaskError: see `task_rows` and `build_samples`.
     """
     scorer = create_scorer(task.scorer.name, task.scorer.parameters)
-    rows = task_rows(task, data)
+    rows = task_rows(task, data) if pack is None else packed_rows(pack, task.name)
     rendered = build_samples(task, rows, scorer, limit=limit)
     if isinstance(scorer, ChecksTogether):
         scorer.check_together([item.sample for item in rendered])
@@ -109,6 +114,7 @@ def prepare_task(
     shots: int | None = None,
     limit: int | None = None,
     allow_fewshot_overlap: bool = False,
+    pack: Path | None = None,
 ) -> PreparedTask:
     """Reads the rows and builds all requests.
 
@@ -118,13 +124,14 @@ def prepare_task(
         limit: evaluate only the first so many rows.
         allow_fewshot_overlap: record it, instead of refusing, when few-shot examples come from the
             evaluated rows; some published protocols do so.
+        pack: folder of an unpacked pack, whose rows and examples are taken instead of `data`.
 
     Raises:
         DataError, TaskError: the data or the definition is wrong; nothing was asked yet.
     """
-    scorer, rows, rendered = prepare_samples(task, data, limit=limit)
+    scorer, rows, rendered = prepare_samples(task, data, limit=limit, pack=pack)
     shots = task.fewshot.count if shots is None else shots
-    examples, fewshot = _examples(task, data, scorer, shots)
+    examples, fewshot = _examples(task, data, scorer, shots, pack)
     overlap = _overlap(rendered, rows, examples, fewshot)
     if overlap is not None and not allow_fewshot_overlap:
         raise DataError(
@@ -166,11 +173,11 @@ def _overlap(
 
 
 def _examples(
-    task: TaskDefinition, data: str, scorer: Scorer, shots: int
+    task: TaskDefinition, data: str, scorer: Scorer, shots: int, pack: Path | None
 ) -> tuple[list[RenderedSample], Rows | None]:
     if shots == 0:
         return [], None
-    rows = fewshot_rows(task, data)
+    rows = fewshot_rows(task, data) if pack is None else packed_fewshot(pack, task.name)
     if rows is None:
         raise DataError(
             f"task '{task.name}' has no few-shot examples, but {shots} were asked for",

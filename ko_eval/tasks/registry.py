@@ -8,12 +8,10 @@ suite = load_suite("leaderboard2")
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from ko_eval.errors import TaskError, near_miss
@@ -22,15 +20,9 @@ from ko_eval.scorers.registry import create_scorer
 from ko_eval.tasks.definition import SuiteDefinition, TaskDefinition
 from ko_eval.tasks.variants import builtin_variants
 from ko_eval.types import JsonValue
+from ko_eval.yaml_files import read_mapping as read_mapping
 
 _Model = TypeVar("_Model", bound=BaseModel)
-# Ten times as fast in C, where PyYAML was built with it.
-_SAFE_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-_DEEPEST = 100  # levels of lists and mappings
-_LARGEST_DEFINITION = 1_000_000  # bytes; a definition is a page, not a data file
-# What may stand before a nested block in a line: "  - - key: …", "? - a", ": - b". YAML 1.1 has
-# three line breaks more than the "^" of a regular expression.
-_BEFORE_BLOCKS = re.compile(r"(?:^|(?<=[\x85\u2028\u2029]))[ \t?:-]*+", re.MULTILINE)
 
 
 @functools.cache
@@ -62,9 +54,9 @@ def load_task(
         TaskError: unknown task or variant, or a definition that is wrong.
     """
     path = _path_of(name, "task", shipped("tasks"), task_names())
-    raw = _read_mapping(path)
+    raw = read_mapping(path)
     if variant is not None:
-        known = variants_of(_validated(TaskDefinition, raw, path))
+        known = variants_of(validated(TaskDefinition, raw, path))
         if variant not in known:
             raise TaskError(
                 f"task '{name}' has no variant '{variant}'",
@@ -74,13 +66,13 @@ def load_task(
         raw = merged(raw, known[variant])
     if overrides:
         raw = merged(raw, overrides)
-    task = _validated(TaskDefinition, raw, path)
+    task = validated(TaskDefinition, raw, path)
     if not check_scorer:
         return task
-    _check_scorer(task, path)
+    check_scorer_of(task, path)
     if variant is None:
         for changes in task.variants.values():
-            _check_scorer(_validated(TaskDefinition, merged(raw, changes), path), path)
+            check_scorer_of(validated(TaskDefinition, merged(raw, changes), path), path)
     return task
 
 
@@ -96,7 +88,7 @@ def load_suite(name: str) -> SuiteDefinition:
         TaskError: unknown suite, or a definition that is wrong.
     """
     path = _path_of(name, "suite", shipped("configs", "suites"), suite_names())
-    return _validated(SuiteDefinition, _read_mapping(path), path)
+    return validated(SuiteDefinition, read_mapping(path), path)
 
 
 def merged(base: Mapping[str, JsonValue], changes: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -124,59 +116,12 @@ def _path_of(name: str, what: str, folder: Path, known: Sequence[str]) -> Path:
     )
 
 
-def _read_mapping(path: Path) -> dict[str, JsonValue]:
-    try:
-        if path.stat().st_size > _LARGEST_DEFINITION:
-            raise TaskError(
-                f"the definition is larger than {_LARGEST_DEFINITION:,} bytes", where=str(path)
-            )
-        text = path.read_text(encoding="utf-8")
-        if _deepest_possible(text) > _DEEPEST and _depth(text) > _DEEPEST:
-            raise TaskError(
-                f"the definition is nested deeper than {_DEEPEST} levels", where=str(path)
-            )
-        content = _SAFE_LOADER(text).get_single_data()
-    except UnicodeDecodeError as error:
-        raise TaskError(
-            "the file is not UTF-8", where=f"{path}, byte {error.start}", hint="save it as UTF-8"
-        ) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
-        raise TaskError(f"the file is not valid YAML: {problem}", where=f"{path}{line}") from error
-    except OSError as error:
-        raise TaskError(f"cannot read the file: {error.strerror}", where=str(path)) from error
-    if not isinstance(content, dict):
-        raise TaskError(
-            "the file must hold a mapping of fields", where=str(path), hint="start with 'name: …'"
-        )
-    return {str(key): value for key, value in content.items()}
+def validated(model: type[_Model], raw: Mapping[str, JsonValue], path: Path) -> _Model:
+    """The fields of a file as what they must be.
 
-
-def _deepest_possible(text: str) -> int:
-    """No YAML text is nested deeper: without parsing, so that sound files are parsed once.
-
-    A level is a bracket, or begins in a column further right than the one around it; only a list
-    may stand in the column of the mapping that holds it.
+    Raises:
+        TaskError: a field is wrong; it is named with its path and near misses.
     """
-    furthest = max(map(len, _BEFORE_BLOCKS.findall(text)), default=0)
-    return text.count("[") + text.count("{") + 2 * (furthest + 1)
-
-
-def _depth(text: str) -> int:
-    """How deep a YAML text is nested: counted on its events, since the loader itself recurses."""
-    depth = deepest = 0
-    for event in yaml.parse(text, Loader=_SAFE_LOADER):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-    return deepest
-
-
-def _validated(model: type[_Model], raw: Mapping[str, JsonValue], path: Path) -> _Model:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -203,16 +148,33 @@ def _validated(model: type[_Model], raw: Mapping[str, JsonValue], path: Path) ->
 def _near_field(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     """Near misses among the fields of the (nested) model where an unknown field stands."""
     for part in location[:-1]:
-        field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-        else:
+        if isinstance(part, int):
+            continue  # a place in the list that was just entered
+        field = model.model_fields.get(part)
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
             return "see CONTRIBUTING.md for the fields of a task file"
+        model = inner
     return near_miss(str(location[-1]), model.model_fields)
 
 
-def _check_scorer(task: TaskDefinition, path: Path) -> None:
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that a field holds: itself, in a list, or if there is any."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def check_scorer_of(task: TaskDefinition, path: Path) -> None:
+    """Checks that a task's scorer exists, and judges what the task asks.
+
+    Args:
+        path: names the definition in an error.
+
+    Raises:
+        TaskError: it does not.
+    """
     try:
         scorer = create_scorer(task.scorer.name, task.scorer.parameters)
     except TaskError as error:
