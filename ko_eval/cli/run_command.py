@@ -11,32 +11,49 @@ from ko_eval.cli.boundary import boundary
 from ko_eval.cli.options import (
     AllowFewshotOverlap,
     ChatTemplateOption,
+    Concurrency,
     Data,
     Debug,
     Limit,
     MaxLength,
-    Model,
+    ModelName,
+    OptionalModel,
+    RequestTimeout,
     Revision,
     Shots,
     Suite,
     Tasks,
+    ThinkingTokens,
     TrustRemoteCode,
     Variant,
 )
+from ko_eval.cli.pack_option import ask_no_hub, is_default, with_pack
 
 if TYPE_CHECKING:
     from ko_eval.runs.plan import RunOptions
 
 
 def run(
-    model: Model,
+    context: typer.Context,
+    model: OptionalModel = None,
     suite: Suite = None,
     tasks: Tasks = None,
     variant: Variant = None,
     data: Data = "bundled",
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="A file of `ko-eval pack`: its tasks, data and model; no network."),
+    ] = None,
     engine: Annotated[
-        str, typer.Option(help="auto (vLLM where it and a GPU are there), transformers or vllm.")
+        str,
+        typer.Option(
+            help="auto (vLLM where it and a GPU are there), transformers, vllm; server for a URL."
+        ),
     ] = "auto",
+    model_name: ModelName = None,
+    concurrency: Concurrency = None,
+    thinking_tokens: ThinkingTokens = None,
+    request_timeout: RequestTimeout = None,
     limit: Limit = None,
     shots: Shots = None,
     allow_fewshot_overlap: AllowFewshotOverlap = False,
@@ -73,6 +90,12 @@ def run(
     engine_arg: Annotated[
         list[str] | None, typer.Option(help="vLLM: any field of EngineArgs, as key=value.")
     ] = None,
+    replicas: Annotated[
+        str, typer.Option(help="Engines that share the work: a number, or auto (one per GPU).")
+    ] = "1",
+    ray_address: Annotated[
+        str | None, typer.Option(help="Ray cluster for the replicas: auto, host:port or ray://….")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed for tasks that sample.")] = 0,
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("results"),
     trust_remote_code: TrustRemoteCode = False,
@@ -83,23 +106,30 @@ def run(
 ) -> None:
     """Evaluate MODEL; run the same command again to continue where it stopped."""
     with boundary(debug=debug, resumable=True):
-        from ko_eval.cli.choices import one_of
+        if pack is not None:
+            ask_no_hub()
+        from ko_eval.cli.choices import number_or_auto, one_of, suite_and_tasks
         from ko_eval.engines.base import LikelihoodPath
         from ko_eval.engines.encoding import ChatTemplate
+        from ko_eval.engines.server_options import server_options
         from ko_eval.engines.transformers_loading import LoadOptions
         from ko_eval.engines.vllm_options import EngineChoice, VllmOptions, parse_engine_args
         from ko_eval.errors import UsageError
         from ko_eval.runs.plan import RunOptions
 
-        if suite is not None and tasks is not None:
-            raise UsageError("--suite and --tasks were both given", hint="give one of them")
-        engine_choice: EngineChoice = one_of("--engine", engine, ("auto", "transformers", "vllm"))
+        chosen_suite, chosen_tasks = suite_and_tasks(suite, tasks)
+        engines: tuple[EngineChoice, ...] = ("auto", "transformers", "vllm", "server")
+        engine_choice: EngineChoice = one_of("--engine", engine, engines)
         template: ChatTemplate = one_of("--chat-template", chat_template, ("auto", "on", "off"))
         path: LikelihoodPath = one_of("--likelihood", likelihood, ("auto", "plain"))
+        if model is None and pack is None:
+            raise UsageError(
+                "no MODEL was given", hint="name a model, or with --pack a pack that holds one"
+            )
         options = RunOptions(
-            model=model,
-            suite=(suite or "leaderboard2") if tasks is None else None,
-            tasks=tuple(part.strip() for part in (tasks or "").split(",") if part.strip()),
+            model=model or "",
+            suite=chosen_suite,
+            tasks=chosen_tasks,
             variant=variant,
             data=data,
             limit=limit,
@@ -114,6 +144,7 @@ def run(
                 quantization=quantization,
                 engine_args=parse_engine_args(engine_arg or ()),
             ),
+            server=server_options(model_name, concurrency, thinking_tokens, request_timeout),
             load=LoadOptions(
                 dtype=dtype,
                 device=device,
@@ -128,16 +159,28 @@ def run(
             batch_tokens=batch_tokens,
             batch_rows=batch_rows,
             likelihood=path,
+            replicas=number_or_auto("--replicas", replicas),
+            ray_address=ray_address,
             out=out,
         )
+        if pack is not None:
+            options = with_pack(
+                options,
+                pack,
+                suite=suite,
+                tasks=None if tasks is None else chosen_tasks,
+                data=None if is_default(context, "data") else data,
+            )
         _evaluate_and_print(options)
 
 
 def _evaluate_and_print(options: RunOptions) -> None:
     from ko_eval.cli.console import stderr_console, stdout_console
     from ko_eval.cli.progress import ConsoleReporter
+    from ko_eval.cluster.replicas import engine_loader
     from ko_eval.reports.table import (
         FORMAT_LOSS_NOTE,
+        cost_line,
         data_note,
         group_line,
         result_table,
@@ -145,8 +188,8 @@ def _evaluate_and_print(options: RunOptions) -> None:
     )
     from ko_eval.runs.evaluate import evaluate
 
-    with ConsoleReporter(stderr_console()) as reporter:
-        outcome = evaluate(options, reporter)
+    with ConsoleReporter(stderr_console()) as reporter, engine_loader(options) as load:
+        outcome = evaluate(options, reporter, load)
     console = stdout_console()
     console.print(result_table(outcome.result))
     for task in outcome.result.tasks:
@@ -162,8 +205,9 @@ def _evaluate_and_print(options: RunOptions) -> None:
     console.print(
         f"Asked the model {outcome.asked} requests; {outcome.answered_before} answered before.",
     )
-    if line := usage_line(outcome.result):
-        console.print(line, soft_wrap=True)
+    for line in (usage_line(outcome.result), cost_line(outcome.result)):
+        if line is not None:
+            console.print(line, soft_wrap=True)
     console.print(f"Results: {outcome.directory / 'results.json'}", soft_wrap=True)
     if outcome.result.failed:
         stderr_console().print(
