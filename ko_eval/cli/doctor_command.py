@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ko_eval.cli.boundary import boundary
+from ko_eval.cli.output import write
 
 if TYPE_CHECKING:
     from ko_eval.doctor.findings import Finding
@@ -109,7 +110,7 @@ def _show(findings: list[Finding], *, all_items: bool, json_output: bool) -> Non
     counts = {v: sum(f.verdict == v for f in findings) for v in ("pass", "warn", "fail")}
     if json_output:
         content = {"counts": counts, "findings": [dataclasses.asdict(f) for f in findings]}
-        typer.echo(json.dumps(content, ensure_ascii=False))
+        write(json.dumps(content, ensure_ascii=False))
         return
     styles = {"pass": "green", "warn": "yellow", "fail": "bold red"}
     table = Table(box=None, header_style="bold", pad_edge=False)

@@ -9,12 +9,15 @@ import typer
 
 import ko_eval
 from ko_eval.cli import (
+    batch_command,
     doctor_command,
     list_command,
+    pack_command,
     plan_command,
     run_command,
     score_command,
     show_command,
+    status_command,
 )
 
 app = typer.Typer(
@@ -28,6 +31,9 @@ app = typer.Typer(
 )
 app.command("run")(run_command.run)
 app.command("plan")(plan_command.plan)
+app.command("pack")(pack_command.pack)
+app.command("batch")(batch_command.batch)
+app.command("status")(status_command.status)
 app.command("list")(list_command.list_)
 app.command("show")(show_command.show)
 app.command("score")(score_command.score)

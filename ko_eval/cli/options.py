@@ -6,7 +6,26 @@ from typing import Annotated
 
 import typer
 
+# What only a server takes.
+ModelName = Annotated[str | None, typer.Option(help="Server: the model, as the server calls it.")]
+Concurrency = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Server: most requests at once. Default: 16.")
+]
+ThinkingTokens = Annotated[
+    int | None, typer.Option(min=0, help="Server: room for a thought, on top of each answer.")
+]
+RequestTimeout = Annotated[
+    float | None, typer.Option(min=1, help="Server: seconds for an answer. Default: 600.")
+]
+
 Model = Annotated[str, typer.Argument(help="A model folder, a Hugging Face id, or 'demo'.")]
+OptionalModel = Annotated[
+    str | None,
+    typer.Argument(
+        help="A model folder, a Hugging Face id, 'demo', or the URL of an OpenAI-compatible "
+        "server. Default: the pack's model."
+    ),
+]
 Suite = Annotated[
     str | None, typer.Option(help="Suite to run (name or YAML). Default: leaderboard2.")
 ]

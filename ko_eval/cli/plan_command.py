@@ -23,6 +23,7 @@ from ko_eval.cli.options import (
     TrustRemoteCode,
     Variant,
 )
+from ko_eval.cli.output import write
 
 if TYPE_CHECKING:
     from ko_eval.runs.estimate import Workload
@@ -60,15 +61,14 @@ def plan(
 ) -> None:
     """Count the tokens of a run before it; with speeds, its time and price."""
     with boundary(debug=debug):
-        from ko_eval.cli.choices import one_of
+        from ko_eval.cli.choices import one_of, suite_and_tasks
         from ko_eval.engines.encoding import ChatTemplate
         from ko_eval.errors import UsageError
         from ko_eval.runs.estimate import Speeds, estimate, measured_new, measured_speeds
         from ko_eval.runs.plan import RunOptions
         from ko_eval.runs.result import read_result
 
-        if suite is not None and tasks is not None:
-            raise UsageError("--suite and --tasks were both given", hint="give one of them")
+        chosen_suite, chosen_tasks = suite_and_tasks(suite, tasks)
         for option, speed in (
             ("--read-speed", read_speed),
             ("--write-speed", write_speed),
@@ -89,8 +89,8 @@ def plan(
             )
         options = RunOptions(
             model=model,
-            suite=(suite or "leaderboard2") if tasks is None else None,
-            tasks=tuple(part.strip() for part in (tasks or "").split(",") if part.strip()),
+            suite=chosen_suite,
+            tasks=chosen_tasks,
             variant=variant,
             data=data,
             limit=limit,
@@ -103,7 +103,7 @@ def plan(
         planned, workloads = _workloads(options, trust_remote_code=trust_remote_code)
         if before is not None and before.model.name != planned:
             other = f"warning: --from is a run of '{before.model.name}', not of '{planned}'"
-            typer.echo(other, err=True)
+            write(other, err=True)
         estimated = estimate(
             workloads,
             speeds,
@@ -122,7 +122,7 @@ def plan(
                 "gpus": gpus,
                 **dataclasses.asdict(estimated),
             }
-            typer.echo(json.dumps(content, ensure_ascii=False))
+            write(json.dumps(content, ensure_ascii=False))
             return
         from ko_eval.cli.console import stdout_console
         from ko_eval.reports.plan_table import plan_notes, plan_table

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ko_eval.cli.boundary import boundary
+from ko_eval.cli.output import write
 
 if TYPE_CHECKING:
     from ko_eval.types import TaskResult
@@ -60,11 +61,11 @@ def score(
             lines = [sample_line(one) for one in scores]
             write_atomically(samples_out, "".join(line + "\n" for line in lines))
         if json_output:
-            typer.echo(_as_json(result, definition.scale))
+            write(_as_json(result, definition.scale))
         else:
             _print_table(result, definition.scale)
             if data == "bundled":
-                typer.echo(BUNDLED_NOTE)
+                write(BUNDLED_NOTE)
 
 
 def _as_json(result: TaskResult, scale: float) -> str:

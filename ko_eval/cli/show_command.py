@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ko_eval.cli.boundary import boundary
+from ko_eval.cli.output import write
+from ko_eval.safe_text import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -68,7 +70,7 @@ def _rows_here(task: TaskDefinition, data: str) -> str:
     examples = shipped("tasks", "examples")
     if data != "bundled" or task.data.bundled or not (examples / f"{task.name}.jsonl").is_file():
         return data
-    typer.echo("rows:    written for ko-eval as examples; --data hub reads the benchmark's own")
+    write("rows:    written for ko-eval as examples; --data hub reads the benchmark's own")
     return str(examples)
 
 
@@ -77,30 +79,30 @@ def _show_text(prepared: PreparedTask, index: int, label: str) -> None:
     from ko_eval.types import LoglikelihoodRequest
 
     sample, request = prepared.samples[index], prepared.requests[index]
-    typer.echo(f"task:    {prepared.definition.name} ({prepared.shots} shots)")
-    typer.echo(f"sample:  {sample.id} of {prepared.rows.source} ({label})")
+    write(f"task:    {prepared.definition.name} ({prepared.shots} shots)")
+    write(f"sample:  {one_line(sample.id)} of {one_line(prepared.rows.source)} ({label})")
     if isinstance(request, LoglikelihoodRequest):
         for number, pair in enumerate(request.pairs[: len(sample.choices)]):
             if number == 0 or pair.context != request.pairs[0].context:
-                typer.echo(f"--- context {number + 1} ---\n{pair.context}")
+                write(f"--- context {number + 1} ---\n{pair.context}")
         heading, marks = _worth(sample)
-        typer.echo(f"--- scored after it (quoted; {heading}) ---")
+        write(f"--- scored after it (quoted; {heading}) ---")
         for number, (mark, pair) in enumerate(zip(marks, request.pairs, strict=False), start=1):
-            typer.echo(f"{mark} {number}: {pair.continuation!r}")
+            write(f"{mark} {number}: {pair.continuation!r}")
         if len(request.pairs) > len(marks):
             bare = request.pairs[-1].context
-            typer.echo(f"--- and each of them again after {bare!r}, without the question ---")
+            write(f"--- and each of them again after {bare!r}, without the question ---")
         return
-    typer.echo(f"--- prompt ---\n{request.prompt}")
-    typer.echo("--- request ---")
-    typer.echo(f"stop: {list(request.stop)!r}  max_tokens: {request.max_tokens}")
+    write(f"--- prompt ---\n{request.prompt}")
+    write("--- request ---")
+    write(f"stop: {list(request.stop)!r}  max_tokens: {request.max_tokens}")
     if sample.choices:
         heading, marks = _worth(sample)
-        typer.echo(f"--- options ({heading}) ---")
+        write(f"--- options ({heading}) ---")
         for mark, label, option in zip(marks, OPTION_LABELS, sample.choices, strict=False):
-            typer.echo(f"{mark} ({label}) {option}")
+            write(f"{mark} ({label}) {option}")
     elif sample.target is not None:
-        typer.echo(f"--- expected ---\n{sample.target}")
+        write(f"--- expected ---\n{sample.target}")
 
 
 def _worth(sample: Sample) -> tuple[str, list[str]]:
@@ -132,18 +134,18 @@ def _show_tokens(
     request = prepared.requests[index]
     encoded = encoder.encode([request])[0]
     used = "with" if encoder.uses_template(request) else "without"
-    typer.echo(f"--- tokens for {folder.name}, {used} chat template ---")
+    write(f"--- tokens for {folder.name}, {used} chat template ---")
     if encoded.truncated_tokens:
-        typer.echo(f"cut on the left by {encoded.truncated_tokens} tokens")
+        write(f"cut on the left by {encoded.truncated_tokens} tokens")
     if isinstance(encoded, EncodedLoglikelihood):
         for number, pair in enumerate(encoded.pairs, start=1):
-            typer.echo(
+            write(
                 f"{number}: {len(pair.context)} context | {len(pair.continuation)} scored\n"
                 f"   {_pieces(tokenizer, pair.context)} ‖ "
                 f"{_pieces(tokenizer, pair.continuation)}"
             )
         return
-    typer.echo(f"{len(encoded.prompt)} prompt tokens: {_pieces(tokenizer, encoded.prompt)}")
+    write(f"{len(encoded.prompt)} prompt tokens: {_pieces(tokenizer, encoded.prompt)}")
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, ids: TokenIds) -> str:

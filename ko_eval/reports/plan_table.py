@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from ko_eval.reports.durations import duration
 from ko_eval.runs.estimate import RunEstimate, Speeds, TaskEstimate, Workload, records_usage
 from ko_eval.runs.result import RunResult
 
@@ -72,19 +73,6 @@ def plan_notes(
         price = "" if estimate.price is None else f", price {estimate.price:,.2f}"
         notes.append(f"GPU-hours: {estimate.gpu_hours:.2f} (GPUs: {gpus}){price}.")
     return notes
-
-
-def duration(seconds: float | None) -> str:
-    """`12.3 s`, `4 min 05 s`, `2 h 03 min`; a dash where it is not known."""
-    if seconds is None:
-        return "–"
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours:,} h {minutes:02d} min"
 
 
 def _read(load: Workload) -> tuple[str, ...]:

@@ -89,6 +89,13 @@ def usage_line(result: RunResult) -> str | None:
     return f"{line}; {sum(task.seconds for task in result.tasks):,.1f} s of the engine."
 
 
+def cost_line(result: RunResult) -> str | None:
+    """What a server's answers cost; None without a price."""
+    if result.cost is None:
+        return None
+    return f"Cost by the prices in configs/models: {result.cost.amount:,.4f} {result.cost.currency}"
+
+
 FORMAT_LOSS_NOTE = (
     "Format loss: what the Korean-aware reading of the same responses finds beyond the published "
     "one."
