@@ -6,4 +6,4 @@ set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 
 setup test
-HF_HUB_OFFLINE=1 "$venv/bin/python" -m pytest -m "not slow and not vllm" "$@"
+HF_HUB_OFFLINE=1 "$venv/bin/python" -m pytest -m "not slow and not vllm and not ray and not slurm" "$@"

@@ -14,7 +14,7 @@ import pytest
 from ko_eval.engines.base import EncodedGenerate, EncodedLoglikelihood, EncodedPair, EncodedRequest
 from ko_eval.engines.transformers_loading import LoadOptions
 from ko_eval.errors import DataError
-from ko_eval.reports.plan_table import duration
+from ko_eval.reports.durations import duration
 from ko_eval.reports.table import usage_line
 from ko_eval.runs.estimate import (
     Speeds,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ko_eval.resources import shipped
-from ko_eval.tasks.registry import _DEEPEST, _deepest_possible, _depth
+from ko_eval.yaml_files import _DEEPEST, _deepest_possible, _depth
 
 LEAVES = st.none() | st.integers() | st.sampled_from(["가 나", "- a", "a: b", "[", "{{ x }}", "\n"])
 NESTED = st.recursive(

@@ -196,7 +196,7 @@ def measured_new(result: RunResult) -> dict[str, float]:
     return {
         task.name: usage.tokens_written / (usage.requests * _answered(task))
         for usage, task in filter(None, map(_used, result.tasks))
-        if usage.tokens_most
+        if usage.tokens_most and usage.requests
     }
 
 
