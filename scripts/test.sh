@@ -6,4 +6,6 @@ set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 
 setup test
-HF_HUB_OFFLINE=1 "$venv/bin/python" -m pytest -m "not slow and not vllm and not ray and not slurm" "$@"
+# Files of tests are shared out among processes; `-n 0` runs all in one, as --pdb needs it.
+HF_HUB_OFFLINE=1 "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
+    -m "not slow and not vllm and not ray and not slurm" "$@"

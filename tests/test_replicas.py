@@ -172,9 +172,12 @@ def test_a_node_removed_in_the_middle_costs_nothing(
     def remove() -> None:
         processes.extend(replica_processes())
         # Stopped first: however long the removal takes, they cannot finish before it.
-        for process in replica_processes(second.all_processes["raylet"][0].process.pid):
+        stopped = replica_processes(second.all_processes["raylet"][0].process.pid)
+        for process in stopped:
             process.suspend()
         cluster.remove_node(second, allow_graceful=False)
+        for process in stopped:
+            process.kill()  # or they would not see that their node is gone
 
     with engine_loader(asked) as load:
         outcome = evaluate(asked, Interfering(20, remove), load)
