@@ -50,12 +50,14 @@ class Sample:
             reference is a field of its own (distribution, credits, ratings, instructions).
         choices: the scored choice texts, in order, as `acc_norm` counts their length;
             empty for generation.
+        cluster: as in `SampleScore`.
     """
 
     id: str
     fields: Mapping[str, JsonValue]
     target: int | str | None = None
     choices: tuple[str, ...] = ()
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,9 @@ class SampleScore:
         extracted: the answer as the scorer's first metric read it, or None.
         outcome: see `Outcome`.
         detail: what the scorer saw (per-instruction verdicts, chosen option, …).
+        cluster: samples with the same one share a passage, a twin or a subject, and are no
+            independent evidence; None where the sample stands alone.
+        group: the value of the task's `group` field, or None.
     """
 
     id: str
@@ -191,6 +196,8 @@ class SampleScore:
     extracted: str | None
     outcome: Outcome
     detail: Mapping[str, JsonValue] = field(default_factory=dict)
+    cluster: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

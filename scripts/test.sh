@@ -8,4 +8,4 @@ source "$(dirname "$0")/setup.sh"
 setup test
 # Files of tests are shared out among processes; `-n 0` runs all in one, as --pdb needs it.
 HF_HUB_OFFLINE=1 "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
-    -m "not slow and not vllm and not ray and not slurm" "$@"
+    -m "not slow and not vllm and not ray and not slurm and not browser" "$@"

@@ -96,7 +96,9 @@ def test_score_prints_one_json_object_and_a_line_per_sample(
     assert result["outcomes"]["ok"] == sum(result["outcomes"].values()) == 62
     lines = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
     assert len(lines) == 62
-    assert set(lines[0]) == {"id", "metrics", "extracted", "outcome", "detail"}
+    assert set(lines[0]) == {
+        *("id", "metrics", "extracted", "outcome", "detail", "cluster", "group"),
+    }
 
 
 def test_score_prints_a_table_for_people(ko_eval: Command, tmp_path: Path) -> None:

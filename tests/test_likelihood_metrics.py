@@ -119,7 +119,8 @@ def test_calibration_error_is_the_distance_of_confidence_and_accuracy() -> None:
     # One bin holds 0.72 and 0.78 (mean 0.75, half right), another 1.0 (right).
     metric = calibration_error([0.72, 0.78, 1.0], [1.0, 0.0, 1.0])
     assert metric.value == pytest.approx(2 / 3 * 0.25)
-    assert metric.stderr is None
+    assert metric.stderr is not None and metric.low is not None and metric.high is not None
+    assert metric.stderr > 0 and metric.low < metric.value < metric.high
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))

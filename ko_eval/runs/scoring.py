@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ko_eval.errors import DataError, near_miss
-from ko_eval.scorers.base import FORMAT_PAIRS, Scorer
-from ko_eval.stats.estimates import mean_metric, scaled
+from ko_eval.scorers.base import FORMAT_PAIRS, HasPseudoValues, Scorer, clusters
+from ko_eval.stats.composite import weighted_mean
+from ko_eval.stats.estimates import scaled
+from ko_eval.stats.paired import paired_metric
 from ko_eval.tasks.definition import TaskDefinition
 from ko_eval.tasks.samples import text_id
 from ko_eval.tasks.sources import read_json_lines
@@ -42,7 +43,14 @@ def score_task(
     Args:
         responses: by sample id; one for every sample.
     """
-    scores = [scorer.score(sample, responses[sample.id]) for sample in samples]
+    scores = [
+        dataclasses.replace(
+            scorer.score(sample, responses[sample.id]),
+            cluster=sample.cluster,
+            group=_group(task, sample),
+        )
+        for sample in samples
+    ]
     metrics = scorer.aggregate(scores)
     metric = task.metric or scorer.metrics[0]
     if metric not in metrics:
@@ -60,26 +68,26 @@ def score_task(
         metrics=metrics,
         outcomes={outcome: counts[outcome] for outcome in Outcome},
         n=len(scores),
-        groups=_groups(task, scorer, samples, scores, metric),
-        format_loss=_format_loss(metrics, scores, task.scale) if task.format_loss else None,
+        groups=_groups(task, scorer, scores, metric),
+        format_loss=_format_loss(scorer, metrics, scores, task.scale) if task.format_loss else None,
     )
     return result, scores
 
 
+def _group(task: TaskDefinition, sample: Sample) -> str | None:
+    name = sample.fields.get(task.group) if task.group else None
+    return None if name is None else text_id(name)
+
+
 def _groups(
-    task: TaskDefinition,
-    scorer: Scorer,
-    samples: Sequence[Sample],
-    scores: Sequence[SampleScore],
-    metric: str,
+    task: TaskDefinition, scorer: Scorer, scores: Sequence[SampleScore], metric: str
 ) -> dict[str, Metric]:
     """The leading metric for each value of the task's `group` field; rows without one are apart."""
     if task.group is None:
         return {}
     members: defaultdict[str, list[SampleScore]] = defaultdict(list)
-    for sample, score in zip(samples, scores, strict=True):
-        name = sample.fields.get(task.group)
-        members["" if name is None else text_id(name)].append(score)
+    for score in scores:
+        members[score.group or ""].append(score)
     if set(members) == {""}:
         return {}
     found = {name: scorer.aggregate(members[name]).get(metric) for name in sorted(members)}
@@ -87,56 +95,36 @@ def _groups(
 
 
 def _format_loss(
-    metrics: Mapping[str, Metric], scores: Sequence[SampleScore], scale: float
+    scorer: Scorer, metrics: Mapping[str, Metric], scores: Sequence[SampleScore], scale: float
 ) -> FormatLoss | None:
     for published, korean in FORMAT_PAIRS:
         if published not in metrics or korean not in metrics:
             continue
         if metrics[published].n == metrics[korean].n:  # else they are means over other samples
-            return FormatLoss(
-                published,
-                korean,
-                scaled(
-                    _difference(metrics[korean], metrics[published], korean, published, scores),
-                    scale,
-                ),
+            after, before = metrics[korean], metrics[published]
+            together = [s for s in scores if korean in s.metrics and published in s.metrics]
+            found = paired_metric(
+                _averaged(scorer, published, together),
+                _averaged(scorer, korean, together),
+                clusters(together),
             )
+            value = after.value - before.value
+            if not math.isclose(found.value, value, abs_tol=1e-9):
+                # Over the same number of samples, but not the same ones.
+                found = Metric(value, None, None, None, before.n)
+            return FormatLoss(published, korean, scaled(found, scale))
     return None
 
 
-def _difference(
-    after: Metric, before: Metric, after_name: str, before_name: str, scores: Sequence[SampleScore]
-) -> Metric:
-    """Paired where both metrics are plain means over the samples; else without an error."""
-    pairs = [(s.metrics.get(after_name), s.metrics.get(before_name)) for s in scores]
-    differences = [a - b for a, b in pairs if a is not None and b is not None]
-    value = after.value - before.value
-    if differences and math.isclose(statistics.fmean(differences), value, abs_tol=1e-9):
-        return mean_metric(differences)
-    return Metric(value, None, None, None, before.n)
+def _averaged(scorer: Scorer, metric: str, scores: Sequence[SampleScore]) -> Sequence[float]:
+    """The values whose mean the metric is."""
+    values = scorer.pseudo_values(metric, scores) if isinstance(scorer, HasPseudoValues) else None
+    return [score.metrics[metric] for score in scores] if values is None else values
 
 
 def average(shown: Sequence[Metric]) -> Metric:
-    """The plain mean of the shown values of independent tasks.
-
-    Tasks have different items, so their errors are independent: the standard error is √Σse² / k,
-    and the interval adds the tasks' distances to their own limits in squares (MOVER: Zou and
-    Donner 2008), so that it stays honest where a task is all right or all wrong.
-    """
-    count = len(shown)
-    value = sum(metric.value for metric in shown) / count
-    down = [m.value - m.low for m in shown if m.low is not None]
-    up = [m.high - m.value for m in shown if m.high is not None]
-    errors = [m.stderr for m in shown if m.stderr is not None]
-    if min(len(down), len(up), len(errors)) < count:
-        return Metric(value, None, None, None, count)
-    return Metric(
-        value=value,
-        stderr=math.hypot(*errors) / count,
-        low=value - math.hypot(*down) / count,
-        high=value + math.hypot(*up) / count,
-        n=count,
-    )
+    """The plain mean of the shown values of independent tasks; see `weighted_mean`."""
+    return weighted_mean(shown, [1.0] * len(shown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,13 +230,15 @@ def _counts(values: JsonValue, where: str) -> tuple[int, ...]:
 
 
 def sample_line(score: SampleScore, **more: JsonValue) -> str:
-    """One line of a per-sample file: id, metric values, extracted answer, outcome, detail."""
+    """One line of a per-sample file: a score's fields, those without a cluster or group null."""
     content = {
         "id": score.id,
         "metrics": dict(score.metrics),
         "extracted": score.extracted,
         "outcome": score.outcome.value,
         "detail": dict(score.detail),
+        "cluster": score.cluster,
+        "group": score.group,
         **more,
     }
     return json.dumps(_finite(content), ensure_ascii=False, allow_nan=False)

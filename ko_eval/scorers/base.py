@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from ko_eval.errors import DataError
 from ko_eval.stats.estimates import share_metric
+from ko_eval.stats.units import Clusters
 from ko_eval.types import (
     FailedResponse,
     GenerateResponse,
@@ -50,7 +51,7 @@ class Scorer(Protocol):
         """Judge one response."""
 
     def aggregate(self, scores: Sequence[SampleScore]) -> Mapping[str, Metric]:
-        """Metrics over all samples, with standard errors."""
+        """Metrics over all samples, with standard errors and intervals robust to clusters."""
 
 
 @runtime_checkable
@@ -59,6 +60,17 @@ class ChecksTogether(Protocol):
 
     def check_together(self, samples: Sequence[Sample]) -> None:
         """Raise `DataError` when nothing could be judged."""
+
+
+@runtime_checkable
+class HasPseudoValues(Protocol):
+    """A scorer some of whose metrics are no plain means over samples."""
+
+    def pseudo_values(self, metric: str, scores: Sequence[SampleScore]) -> Sequence[float] | None:
+        """Values whose mean and standard error are the metric's; None where there are none.
+
+        That is the metric plus the influence value of each sample that it covers (delta method).
+        """
 
 
 FORMAT_PAIRS: tuple[tuple[str, str], ...] = (
@@ -131,6 +143,15 @@ def unanswered(response: GenerateResponse) -> Outcome:
     return Outcome.TRUNCATED if response.finish_reason == "length" else Outcome.NO_ANSWER
 
 
+def clusters(scores: Sequence[SampleScore]) -> Clusters:
+    """The cluster of each score, as the statistics take them; None where all stand alone."""
+    names = [score.cluster for score in scores]
+    return None if all(name is None for name in names) else names
+
+
 def mean_shares(names: Sequence[str], scores: Sequence[SampleScore]) -> dict[str, Metric]:
     """The plain mean over all samples of each named metric; metrics lie in [0, 1]."""
-    return {name: share_metric([score.metrics[name] for score in scores]) for name in names}
+    together = clusters(scores)
+    return {
+        name: share_metric([score.metrics[name] for score in scores], together) for name in names
+    }

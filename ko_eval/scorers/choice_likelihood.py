@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ko_eval.errors import DataError
-from ko_eval.scorers.base import expect_loglikelihoods, failed_score
+from ko_eval.scorers.base import clusters, expect_loglikelihoods, failed_score
 from ko_eval.scorers.likelihoods import (
     best,
     check_choices,
@@ -28,7 +28,7 @@ from ko_eval.scorers.likelihoods import (
     softmax,
 )
 from ko_eval.stats.calibration import brier_score, calibration_error
-from ko_eval.stats.estimates import mean_metric, share_metric, within
+from ko_eval.stats.estimates import scaled, share_metric
 from ko_eval.types import (
     FailedResponse,
     JsonValue,
@@ -110,16 +110,18 @@ class ChoiceLikelihood:
         """Accuracies count a failed sample as wrong; calibration is that of the answered ones."""
         answered = [score for score in scores if score.outcome is not Outcome.FAILED]
         metrics = {
-            name: share_metric([score.metrics.get(name, 0.0) for score in scores])
+            name: share_metric([score.metrics.get(name, 0.0) for score in scores], clusters(scores))
             for name in _accuracies(self.metrics)
             if all(name in score.metrics for score in answered)
         }
         if answered:
-            brier = mean_metric([score.metrics["brier"] for score in answered])
-            metrics["brier"] = within(brier, 0.0, 2.0)
+            # From 0 to 2: twice a value from 0 to 1.
+            halves = [score.metrics["brier"] / 2 for score in answered]
+            metrics["brier"] = scaled(share_metric(halves, clusters(answered)), 2)
             metrics["ece"] = calibration_error(
                 confidences=[float(str(score.detail["confidence"])) for score in answered],
                 hits=[score.metrics["acc"] for score in answered],
+                clusters=clusters(answered),
             )
         return metrics
 

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from ko_eval.errors import DataError
 from ko_eval.korean.answers.labels import extract_label
-from ko_eval.scorers.base import expect_text, failed_score, mean_shares, unanswered
+from ko_eval.scorers.base import clusters, expect_text, failed_score, mean_shares, unanswered
 from ko_eval.scorers.choice_likelihood import right_choice
 from ko_eval.scorers.graded_choice import credits
 from ko_eval.scorers.likelihoods import best, check_choices
@@ -97,7 +97,8 @@ class ChoiceText:
 
     def aggregate(self, scores: Sequence[SampleScore]) -> Mapping[str, Metric]:
         unread = [float(score.outcome in _UNREAD) for score in scores]
-        return {**mean_shares(self._worth_metrics, scores), "no_answer": share_metric(unread)}
+        no_answer = share_metric(unread, clusters(scores))
+        return {**mean_shares(self._worth_metrics, scores), "no_answer": no_answer}
 
     @property
     def _worth_metrics(self) -> tuple[str, ...]:

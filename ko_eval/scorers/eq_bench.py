@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 
 from ko_eval.errors import DataError
 from ko_eval.korean.answers.ratings import extract_ratings
-from ko_eval.scorers.base import expect_text, failed_score, unanswered
+from ko_eval.scorers.base import clusters, expect_text, failed_score, unanswered
 from ko_eval.scorers.cells import parsed_or_none
 from ko_eval.stats.estimates import mean_metric, scaled, share_metric
 from ko_eval.types import (
@@ -166,17 +166,21 @@ class EqBench:
         for points, parseable in (_NAMES[:2], _NAMES[2:]):
             read = [score.metrics[parseable] / 100 for score in scores]
             counted = [
-                score.metrics[points]
+                score
                 for score, readable in zip(scores, read, strict=True)
                 if readable or self.unparseable == "zero"
             ]
             # Where no answer counts there is no mean: a value of nothing, over 0 samples.
             nothing = Metric(0.0, None, None, None, 0)
-            metrics[points] = mean_metric(counted) if counted or not scores else nothing
-            metrics[parseable] = scaled(share_metric(read), 100)
+            values = [score.metrics[points] for score in counted]
+            metrics[points] = (
+                mean_metric(values, clusters(counted)) if counted or not scores else nothing
+            )
+            metrics[parseable] = scaled(share_metric(read, clusters(scores)), 100)
         if self.unparseable == "exclude":
             parseable = _NAMES[1] if self.reading == "published" else _NAMES[3]
             valid = metrics[parseable].value >= _VALID_FROM_PERCENT
+            # A verdict on the run and no estimate: it has no error.
             metrics["valid"] = Metric(float(valid), None, None, None, len(scores))
         return metrics
 

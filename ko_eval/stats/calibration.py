@@ -11,9 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ko_eval.stats.units import Clusters, FloatArray, unit_numbers
 from ko_eval.types import Metric
 
 BINS = 10
+_ROUNDS = 1_000
+_HALVINGS = 12  # to a four-thousandth of the value
 
 
 def brier_score(probabilities: Sequence[float], right: int) -> float:
@@ -26,18 +29,77 @@ def brier_score(probabilities: Sequence[float], right: int) -> float:
     return sum((p - (index == right)) ** 2 for index, p in enumerate(probabilities))
 
 
-def calibration_error(confidences: Sequence[float], hits: Sequence[float]) -> Metric:
+def calibration_error(
+    confidences: Sequence[float],
+    hits: Sequence[float],
+    clusters: Clusters = None,
+    *,
+    seed: int = 0,
+) -> Metric:
     """Expected calibration error: the mean distance of confidence and accuracy over bins.
 
-    It is biased upward for small n, so it carries no standard error; compare it only between runs
-    on the same items.
+    It is biased upward for small n: even perfect calibration gives a value above 0. So compare it
+    only between runs on the same items, and judge it by its interval, which allows for the bias:
+    it holds the true errors under which a value as high, or as low, as the one found is not rarer
+    than 2.5 % (a parametric bootstrap, inverted as a test: Davison and Hinkley 1997, section 5.3).
+    The distances of the bins are drawn from the normal distribution with their (cluster-robust)
+    covariance, around those found times a factor, which is what varies. With fewer than some 50
+    samples the covariance itself is uncertain, and the interval somewhat too short.
 
     Args:
         confidences: probability of the chosen option, one per sample.
         hits: 1 where that option is right, else 0.
+        clusters: the cluster of each sample.
+        seed: of the bootstrap.
     """
-    confidence, hit = np.asarray(confidences), np.asarray(hits)
+    confidence, hit = np.asarray(confidences, dtype=float), np.asarray(hits, dtype=float)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    distances = np.bincount(bins, weights=hit - confidence, minlength=BINS)
-    value = float(np.abs(distances).sum() / confidence.size)
-    return Metric(value=value, stderr=None, low=None, high=None, n=confidence.size)
+    count = confidence.size
+    shares = np.zeros((count, BINS))
+    shares[np.arange(count), bins] = hit - confidence
+    distances = shares.mean(axis=0)
+    value = float(np.abs(distances).sum())
+    numbers = unit_numbers(clusters, count)
+    if (many := int(numbers.max()) + 1) < 2:
+        return Metric(value=value, stderr=None, low=None, high=None, n=count)
+    residuals: FloatArray = np.zeros((many, BINS))
+    np.add.at(residuals, numbers, shares - distances)
+    factor = residuals * np.sqrt(many / (many - 1)) / count
+    draws = np.random.default_rng(seed).standard_normal((_ROUNDS, BINS))
+    noise = draws @ _root(factor.T @ factor)
+    errors = np.abs(distances + noise).sum(axis=1)
+    spread = float(np.quantile(errors, 0.975))
+    return Metric(
+        value=value,
+        stderr=float(errors.std(ddof=1)),
+        low=min(value, value * _factor(distances, noise, 0.975)),
+        high=min(1.0, max(value, value * _factor(distances, noise, 0.025)))
+        if value
+        else min(1.0, spread),
+        n=count,
+    )
+
+
+def _factor(distances: FloatArray, noise: FloatArray, probability: float) -> float:
+    """The factor of the distances under which the value found is this quantile, from 0."""
+    value = float(np.abs(distances).sum())
+
+    def quantile(factor: float) -> float:
+        return float(np.quantile(np.abs(factor * distances + noise).sum(axis=1), probability))
+
+    if value == 0 or quantile(0.0) >= value:
+        return 0.0
+    low, high = 0.0, 1.0
+    while quantile(high) < value:
+        low, high = high, 2 * high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if quantile(middle) < value else (low, middle)
+    return (low + high) / 2
+
+
+def _root(covariance: FloatArray) -> FloatArray:
+    """A matrix whose product with its own transpose, transpose first, is the covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    root: FloatArray = (vectors * np.sqrt(np.maximum(values, 0))).T
+    return root

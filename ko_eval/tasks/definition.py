@@ -103,8 +103,12 @@ class TaskDefinition(_Checked):
     (`acc_pmi`). `stem` and `options` say what a model is shown when it answers a choice task in
     text: the question without its options, and the options' texts; the defaults are the field
     `question` or else the prompt, and the field `choices` or else the scored choices. `group` is a
-    field by whose values scores are also given apart, such as the subject. `format_loss` is false
-    where the reading that the scorer calls the published one is not that of this benchmark.
+    field by whose values scores are also given apart, such as the subject. `cluster` is a field, or
+    a Jinja expression over the fields, whose value is the same for items that share a passage, a
+    twin or a stereotype and so are no independent evidence: it widens intervals and changes nothing
+    else; an item for which it is empty stands alone. Subjects that a benchmark means to cover are
+    no clusters: they are not a sample of subjects. `format_loss` is false where the reading that
+    the scorer calls the published one is not that of this benchmark.
     """
 
     name: Name
@@ -128,6 +132,7 @@ class TaskDefinition(_Checked):
     stem: Text | None = None
     options: Text | None = None
     group: Text | None = None
+    cluster: Text | None = None
     stop: list[Text] = []
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 256
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
@@ -158,16 +163,82 @@ class TaskDefinition(_Checked):
 
     @model_validator(mode="after")
     def _named_fields_exist(self) -> TaskDefinition:
-        for key, field in (("group", self.group), ("fewshot.match", self.fewshot.match)):
+        cluster = self.cluster if (self.cluster or "").isidentifier() else None
+        named = (("group", self.group), ("cluster", cluster), ("fewshot.match", self.fewshot.match))
+        for key, field in named:
             if field is not None and field not in self.columns:
                 raise ValueError(f"'{key}' names the field '{field}', which 'columns' lacks")
+        return self
+
+
+class Level(_Checked):
+    """A score that has a meaning, on the scale that the board shows, and how sure we are of it."""
+
+    value: float
+    status: Literal["known", "inferred", "assumed"]
+    why: Text
+
+
+class IndexEntry(_Checked):
+    """A task in an index.
+
+    `metric` counts in the index, `published` in the plain average beside it; both are the task's
+    leading metric where they are not given. `scale` turns them into the board's points. `chance`
+    is what answering without reading the question earns, `best` what a perfect model earns; where
+    a run computes both on its own rows, those are taken. `weight` is within the category.
+    """
+
+    metric: Name | None = None
+    published: Name | None = None
+    scale: Annotated[float, Field(gt=0)] = 100.0
+    chance: Level
+    best: Level = Level(value=100.0, status="known", why="the end of the scale")
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+    @model_validator(mode="after")
+    def _best_is_above_chance(self) -> IndexEntry:
+        if self.best.value <= self.chance.value:
+            raise ValueError(
+                f"'best' ({self.best.value:g}) must be above 'chance' ({self.chance.value:g})"
+            )
+        return self
+
+
+class IndexGroup(_Checked):
+    """A category of an index: its weight with the reason, and its tasks by name."""
+
+    weight: Annotated[float, Field(gt=0)]
+    why: Text
+    tasks: Annotated[dict[Name, IndexEntry], Field(min_length=1)]
+
+
+class IndexDefinition(_Checked):
+    """A composite: tasks corrected for chance, averaged by category, categories by weight.
+
+    Weights are relative: only their proportions count.
+    """
+
+    categories: Annotated[dict[Name, IndexGroup], Field(min_length=1)]
+
+    @property
+    def entries(self) -> dict[str, IndexEntry]:
+        """All tasks of the index by name."""
+        groups = self.categories.values()
+        return {name: entry for group in groups for name, entry in group.tasks.items()}
+
+    @model_validator(mode="after")
+    def _each_task_once(self) -> IndexDefinition:
+        names = [name for group in self.categories.values() for name in group.tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"task '{twice[0]}' is in two categories of the index")
         return self
 
 
 class SuiteDefinition(_Checked):
     """A set of tasks reported together; `average` is the plain mean of their shown values.
 
-    `overrides`: per task, fields of its definition that this suite changes.
+    `overrides`: per task, fields of its definition that this suite changes. `index`: a composite
+    that stands beside the average.
     """
 
     name: Name
@@ -175,5 +246,6 @@ class SuiteDefinition(_Checked):
     description: str = ""
     tasks: Annotated[list[str], Field(min_length=1)]
     aggregation: Literal["mean"] = "mean"
+    index: IndexDefinition | None = None
     overrides: dict[str, dict[str, JsonValue]] = {}
     protocol: dict[str, Fact] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +22,8 @@ from ko_eval.types import JsonValue, RequestKind, Sample
 # Far more than any row takes, whose templates are filled in milliseconds.
 _SECONDS_PER_ROW = 10.0
 _MEMORY_PER_ROW = 2**30  # bytes
+
+_LONGEST_CLUSTER = 64  # characters
 
 _OF_THE_RENDERING = {
     *("id", "choices", "answer", "answer_index", "choice_order", "credits", "distribution"),
@@ -161,9 +165,25 @@ def _build(
     if task.shuffle_choices:
         fields, right = _shuffled(task, fields, right, row)
     fields = {**fields, "answer_index": right}
-    if task.request is RequestKind.GENERATE:
-        return _generation(task, fields, right, row)
-    return _likelihood(task, fields, right, row)
+    make = _generation if task.request is RequestKind.GENERATE else _likelihood
+    rendered = make(task, fields, right, row)
+    sample = dataclasses.replace(rendered.sample, cluster=_cluster(task, fields, row))
+    return dataclasses.replace(rendered, sample=sample)
+
+
+def _cluster(task: TaskDefinition, fields: Mapping[str, JsonValue], row: Row) -> str | None:
+    """What the item shares with others, a long text such as a passage as its hash."""
+    if task.cluster is None:
+        return None
+    if task.cluster in fields:
+        value = fields[task.cluster]
+    else:
+        place = f"task '{task.name}', field 'cluster' ({row.where})"
+        value = evaluate(task.cluster, fields, where=place)
+    text = "" if value is None else text_id(value).strip()
+    if len(text) > _LONGEST_CLUSTER:
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return text or None
 
 
 def map_columns(

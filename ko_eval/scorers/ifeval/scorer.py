@@ -23,15 +23,14 @@ from typing import ClassVar, Literal
 from unicodedata import normalize
 
 from ko_eval.errors import DataError
-from ko_eval.scorers.base import expect_text, unanswered
+from ko_eval.scorers.base import clusters, expect_text, unanswered
 from ko_eval.scorers.ifeval.english_sentences import splitter_name
 from ko_eval.scorers.ifeval.registry import SENTENCE_COUNT, Instruction, Language, Row, read_row
 from ko_eval.stats.estimates import (
-    metric_from_influence,
+    bounded_metric,
     ratio_influence,
     ratio_metric,
     share_metric,
-    within,
 )
 from ko_eval.types import (
     FailedResponse,
@@ -119,29 +118,36 @@ class Ifeval:
     def aggregate(self, scores: Sequence[SampleScore]) -> Mapping[str, Metric]:
         """Plain means over prompts, pooled means over instructions.
 
-        A prompt is the independent unit of every standard error: instruction-level errors are
-        those of a ratio clustered by prompt, and `strict_acc` adds the influence values of its two
-        halves (delta method). Rows without a checkable instruction count in `uncheckable_share`
-        alone, which is all there is where no row has one.
+        A prompt (or a cluster of prompts) is the independent unit of every standard error:
+        instruction-level errors are those of a ratio of sums over prompts, and `strict_acc` adds
+        the influence values of its two halves (delta method). Rows without a checkable instruction
+        count in `uncheckable_share` alone, which is all there is where no row has one.
         """
         judged = [score for score in scores if _verdicts(score, "strict")]
         metrics: dict[str, Metric] = {}
         if judged or not scores:
-            metrics |= _strict_metrics(_STRICT, [_verdicts(score, "strict") for score in judged])
-            loose = [_verdicts(score, "loose") for score in judged]
-            metrics |= dict(
-                zip(_LOOSE, (_prompt_level(loose), _instruction_level(loose)), strict=True)
-            )
+            metrics |= _levels_and_mean(_STRICT, judged, "strict")
+            prompt_level, instruction_level = _two_levels(judged, "loose")
+            metrics |= dict(zip(_LOOSE, (prompt_level, instruction_level), strict=True))
             if self.language == "ko":
-                metrics |= _strict_metrics(_STOCK, [_verdicts(score, "stock") for score in judged])
+                metrics |= _levels_and_mean(_STOCK, judged, "stock")
         if self.uncheckable == "skip":
             left_out = [len(_listed(score, "uncheckable")) for score in scores]
             asked = [
                 count + len(_verdicts(score, "strict"))
                 for count, score in zip(left_out, scores, strict=True)
             ]
-            metrics[_LEFT_OUT] = ratio_metric(left_out, asked)
+            metrics[_LEFT_OUT] = ratio_metric(left_out, asked, clusters(scores))
         return metrics
+
+    def pseudo_values(self, metric: str, scores: Sequence[SampleScore]) -> Sequence[float] | None:
+        """Of the two means of strict levels, which are no plain means over prompts."""
+        reading = {_STRICT[0]: "strict", _STOCK[0]: "stock"}.get(metric)
+        judged = [score for score in scores if _verdicts(score, "strict")]
+        if reading is None or not judged:
+            return None
+        value, influences = _mean_of_levels([_verdicts(score, reading) for score in judged])
+        return [value + influence for influence in influences]
 
     def _row(self, sample: Sample) -> Row:
         row = read_row(sample, self.language)
@@ -218,25 +224,32 @@ def _sample_metrics(names: Sequence[str], verdicts: Sequence[bool]) -> dict[str,
     return dict(zip(names, ((prompt + instructions) / 2, prompt, instructions), strict=True))
 
 
-def _strict_metrics(names: Sequence[str], verdicts: Sequence[list[bool]]) -> dict[str, Metric]:
+def _levels_and_mean(
+    names: Sequence[str], judged: Sequence[SampleScore], reading: str
+) -> dict[str, Metric]:
     """The mean of the two levels, and each of them."""
-    prompt_level = _prompt_level(verdicts)
+    value, influences = _mean_of_levels([_verdicts(score, reading) for score in judged])
+    mean = bounded_metric(value, influences, n=len(judged), clusters=clusters(judged))
+    return dict(zip(names, (mean, *_two_levels(judged, reading)), strict=True))
+
+
+def _two_levels(judged: Sequence[SampleScore], reading: str) -> tuple[Metric, Metric]:
+    """The prompt level and the instruction level."""
+    verdicts, together = [_verdicts(score, reading) for score in judged], clusters(judged)
+    prompts = share_metric([float(all(prompt)) for prompt in verdicts], together)
+    return prompts, ratio_metric(*_counts(verdicts), together)
+
+
+def _mean_of_levels(verdicts: Sequence[list[bool]]) -> tuple[float, list[float]]:
+    """The mean of the two levels, and the influence value of each prompt on it."""
     pooled, influences = ratio_influence(*_counts(verdicts))
+    whole = [float(all(prompt)) for prompt in verdicts]
+    prompt_level = sum(whole) / len(whole)
     both = [
-        (float(all(prompt)) - prompt_level.value + influence) / 2
-        for prompt, influence in zip(verdicts, influences, strict=True)
+        (prompt - prompt_level + influence) / 2
+        for prompt, influence in zip(whole, influences, strict=True)
     ]
-    leading = metric_from_influence((prompt_level.value + pooled) / 2, both, n=len(verdicts))
-    metrics = (within(leading, 0.0, 1.0), prompt_level, _instruction_level(verdicts))
-    return dict(zip(names, metrics, strict=True))
-
-
-def _prompt_level(verdicts: Sequence[list[bool]]) -> Metric:
-    return share_metric([float(all(prompt)) for prompt in verdicts])
-
-
-def _instruction_level(verdicts: Sequence[list[bool]]) -> Metric:
-    return ratio_metric(*_counts(verdicts))
+    return (prompt_level + pooled) / 2, both
 
 
 def _counts(verdicts: Sequence[list[bool]]) -> tuple[list[int], list[int]]:
