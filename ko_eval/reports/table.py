@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import isclose
+
 from rich.table import Table
 from rich.text import Text
 
-from ko_eval.runs.result import RunResult, TaskReport, Value
+from ko_eval.runs.result import Index, RunResult, TaskReport, Value
 
 BUNDLED_NOTE = (
     "Bundled data: original items written for ko-eval. These scores are not comparable with the "
@@ -48,7 +50,31 @@ def result_table(result: RunResult) -> Table:
             Text(f"{result.average.value:.2f}", style="bold"),
             interval(result.average),
         )
+    if result.index is not None:
+        _add_index(table, result.index, result.average)
     return table
+
+
+def _add_index(table: Table, index: Index, average: Value | None) -> None:
+    """The index with its categories; before it the plain average by the published metrics, where
+    the shown values are of others and so is their average."""
+    plain = index.plain_average
+    if average is None or not isclose(average.value, plain.value, abs_tol=0.005):
+        table.add_row("Average, published metrics", "", f"{plain.value:.2f}", interval(plain))
+    table.add_section()
+    table.add_row(
+        Text(f"Index ({index.name})", style="bold"),
+        "corrected for chance",
+        Text(f"{index.shown.value:.2f}", style="bold"),
+        interval(index.shown),
+    )
+    for category in index.categories:
+        table.add_row(
+            Text(f"  {category.name}"),
+            f"weight {100 * category.weight:.3g} %",
+            f"{category.shown.value:.2f}",
+            interval(category.shown),
+        )
 
 
 def interval(value: Value) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable
 from ko_eval.engines.model_settings import Price
 from ko_eval.runs.estimate import workload
 from ko_eval.runs.journal import Entry
+from ko_eval.runs.levels import levels
 from ko_eval.runs.plan import PlannedTask
 from ko_eval.runs.result import Cost, DataUsed, FormatLoss, TaskReport, Tokens, Usage, Value
 from ko_eval.tasks.definition import Fact
 from ko_eval.tasks.sources import Rows
-from ko_eval.types import GenerateResponse, LoglikelihoodResponse, Metric, TaskResult
+from ko_eval.types import GenerateResponse, LoglikelihoodResponse, TaskResult
 
 
 def task_report(task: PlannedTask, result: TaskResult, entries: Collection[Entry]) -> TaskReport:
@@ -28,10 +29,11 @@ def task_report(task: PlannedTask, result: TaskResult, entries: Collection[Entry
         category=definition.category,
         variant=task.variant,
         metric=result.metric,
-        shown=value(result.shown),
-        metrics={name: value(metric) for name, metric in result.metrics.items()},
-        groups={name: value(metric) for name, metric in result.groups.items()},
+        shown=Value.of(result.shown),
+        metrics={name: Value.of(metric) for name, metric in result.metrics.items()},
+        groups={name: Value.of(metric) for name, metric in result.groups.items()},
         format_loss=_format_loss(result),
+        levels=levels(definition, task.prepared.samples, result.metric),
         n=result.n,
         outcomes={outcome.value: count for outcome, count in result.outcomes.items()},
         shots=task.prepared.shots,
@@ -70,7 +72,7 @@ def _format_loss(result: TaskResult) -> FormatLoss | None:
     loss = result.format_loss
     if loss is None:
         return None
-    return FormatLoss(published=loss.published, korean=loss.korean, shown=value(loss.shown))
+    return FormatLoss(published=loss.published, korean=loss.korean, shown=Value.of(loss.shown))
 
 
 def _protocol(task: PlannedTask) -> dict[str, Fact]:
@@ -90,17 +92,6 @@ def _protocol(task: PlannedTask) -> dict[str, Fact]:
             value=overlap, status="known", why="allowed for this run by --allow-fewshot-overlap"
         )
     return facts
-
-
-def value(metric: Metric) -> Value:
-    """A metric as the result schema holds it."""
-    return Value(
-        value=metric.value,
-        stderr=metric.stderr,
-        low=metric.low,
-        high=metric.high,
-        n=metric.n,
-    )
 
 
 def _data_used(rows: Rows) -> DataUsed:

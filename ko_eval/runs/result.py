@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ko_eval.errors import DataError, first_line
 from ko_eval.tasks.definition import Fact
+from ko_eval.types import Metric
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 
 # No count of a result is larger, tokens included, nor any time in seconds.
 _MOST = 10**15
@@ -32,6 +33,21 @@ class Value(_Part):
     low: float | None = Field(description="lower end of the 95 % interval")
     high: float | None = Field(description="upper end of the 95 % interval")
     n: int
+
+    @classmethod
+    def of(cls, metric: Metric) -> Value:
+        """A metric as the result schema holds it."""
+        return cls(
+            value=metric.value,
+            stderr=metric.stderr,
+            low=metric.low,
+            high=metric.high,
+            n=metric.n,
+        )
+
+    def metric(self) -> Metric:
+        """The value as the statistics take it."""
+        return Metric(self.value, self.stderr, self.low, self.high, self.n)
 
 
 class DataUsed(_Part):
@@ -85,6 +101,13 @@ class FormatLoss(_Part):
     shown: Value = Field(description="Korean-aware minus published, on the board's scale")
 
 
+class Levels(_Part):
+    """What a score of a task means, on the board's scale."""
+
+    chance: float = Field(description="what answering without reading the question earns")
+    best: float = Field(description="what always choosing the best answer earns")
+
+
 class TaskReport(_Part):
     """One task."""
 
@@ -100,6 +123,11 @@ class TaskReport(_Part):
         default={}, description="the shown value per subject or other group"
     )
     format_loss: FormatLoss | None = None
+    levels: Levels | None = Field(
+        default=None,
+        description="of the leading metric, computed on the rows; null for tasks without options "
+        "and in results before 1.4",
+    )
     n: int
     outcomes: dict[str, int] = Field(description="sum to n")
     shots: int
@@ -131,6 +159,46 @@ class ModelUsed(_Part):
     max_length: int = Field(description="window in tokens; 0 where a server does not tell")
 
 
+LevelsSource = Literal["computed", "known", "inferred", "assumed"]
+
+
+class IndexTask(_Part):
+    """One task's part in an index."""
+
+    name: str
+    category: str
+    metric: str = Field(description="that counts in the index")
+    measured: Value = Field(description="the metric on the board's scale")
+    levels: Levels
+    levels_are: LevelsSource = Field(
+        description="computed on the rows of this run, or as the index's definition states them"
+    )
+    corrected: Value = Field(description="0 at chance, 100 at best; not cut at 0")
+    weight: float = Field(description="share of the index; those of all tasks sum to 1")
+
+
+class IndexCategory(_Part):
+    """One category of an index."""
+
+    name: str
+    tasks: list[str]
+    shown: Value = Field(description="weighted mean of its tasks, corrected for chance")
+    weight: float = Field(description="share of the index; those of all categories sum to 1")
+
+
+class Index(_Part):
+    """A composite of all tasks: corrected for chance and weighted by category."""
+
+    name: str = Field(description="of the suite that defines it")
+    definition_sha256: str = Field(description="indices of other definitions are incomparable")
+    shown: Value = Field(description="0 for a model that guesses, 100 for a perfect one")
+    plain_average: Value = Field(
+        description="plain mean of the same tasks by the published metrics, nothing corrected"
+    )
+    categories: list[IndexCategory]
+    tasks: list[IndexTask]
+
+
 class RunResult(_Part):
     """A finished run."""
 
@@ -145,10 +213,16 @@ class RunResult(_Part):
     limit: int | None
     seed: int
     fingerprint: str
-    layers: Mapping[str, object] = Field(description="hashes of what the fingerprint covers")
+    layers: Mapping[str, object] = Field(
+        description="hashes of what the fingerprint covers; `details` holds finer parts of the "
+        "same, and what judges the responses, and is not covered"
+    )
     conditions: Mapping[str, object] = Field(description="engine, device, dtype and the like")
     environment: dict[str, str] = Field(description="versions when the model was last asked")
     average: Value | None = Field(description="plain mean of the shown values")
+    index: Index | None = Field(
+        default=None, description="null unless all of its tasks were run, and before 1.4"
+    )
     cost: Cost | None = Field(default=None, description="null without a price")
     tasks: list[TaskReport]
     warnings: list[str]
