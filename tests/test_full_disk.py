@@ -119,9 +119,10 @@ def test_full_at_any_moment_of_writing_every_file_is_whole_or_as_before(
     assert run(out).returncode == 0
     before = scores(out)
     named = set()
-    for room in range(1, 24):
-        for path in [*out.rglob("samples/*.jsonl"), *out.rglob("results.json")]:
-            path.unlink()
+    for room in range(1, 60, 2):
+        for pattern in ("samples/*.jsonl", "asked/*.jsonl", "results.json", "report.html"):
+            for path in out.rglob(pattern):
+                path.unlink()
         disk.leave(room * PAGE)
         done = run(out)
         if done.returncode:
@@ -131,9 +132,12 @@ def test_full_at_any_moment_of_writing_every_file_is_whole_or_as_before(
             named.add(Path(where.partition(" (")[0]).name)
         else:
             assert scores(out) == before
-        for path in out.rglob("samples/*.jsonl"):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            assert len(list(map(json.loads, lines))) == 40
+        for folder, count in (("samples", 40), ("asked", 41)):
+            for path in out.rglob(f"{folder}/*.jsonl"):
+                lines = path.read_text(encoding="utf-8").splitlines()
+                assert len(list(map(json.loads, lines))) == count
+        for path in out.rglob("report.html"):
+            assert path.read_text(encoding="utf-8").endswith("</html>")
         assert not list(out.rglob("*.tmp"))
         disk.make_room()
     assert named >= {"kornat_knowledge.jsonl", "kornat_social_value.jsonl", "results.json"}

@@ -48,6 +48,7 @@ FILES = [
     "results.json",
     f"responses/{TASK}.jsonl",
     f"samples/{TASK}.jsonl",
+    f"asked/{TASK}.jsonl",
 ]
 PRECIOUS = "a line\nanother, without end"
 
@@ -64,7 +65,7 @@ def test_a_link_out_of_the_directory_is_not_written_through(
     assert target.read_text() == PRECIOUS
 
 
-@pytest.mark.parametrize("name", ["responses", "samples"])
+@pytest.mark.parametrize("name", ["responses", "samples", "asked"])
 def test_a_folder_that_is_a_link_gets_no_files(
     here: Run, tiny: Path, directory: Path, tmp_path: Path, name: str
 ) -> None:

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ko_eval.cli.boundary import boundary
 
+if TYPE_CHECKING:
+    from ko_eval.runs.cards import Card
+
 
 def list_(
-    what: Annotated[str, typer.Argument(help="tasks, suites, models or cards.")] = "tasks",
+    what: Annotated[str, typer.Argument(help="tasks, suites, models, cards or metrics.")] = "tasks",
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """List the registered tasks, suites, model settings or published score cards."""
+    """List the registered tasks, suites, model settings, score cards or `evaluate` metrics."""
     with boundary(debug=debug):
         from rich.table import Table
 
         from ko_eval.cli.choices import one_of
         from ko_eval.cli.console import stdout_console
 
-        kind = one_of("list", what, ("tasks", "suites", "models", "cards"))
-        rows = {"tasks": _tasks, "suites": _suites, "models": _models, "cards": _cards}[kind]()
+        kind = one_of("list", what, ("tasks", "suites", "models", "cards", "metrics"))
+        rows = {
+            "tasks": _tasks,
+            "suites": _suites,
+            "models": _models,
+            "cards": _cards,
+            "metrics": _metrics,
+        }[kind]()
         table = Table(box=None, header_style="bold", pad_edge=False)
         for heading in rows[0]:
             table.add_column(heading, overflow="fold")
         for row in rows[1:]:
             table.add_row(*row)
         stdout_console().print(table)
+        if kind == "metrics":
+            from ko_eval.cli.output import write
+            from ko_eval.interop.metric_list import METRICS_FOLDER
+
+            write(f"evaluate.load('{METRICS_FOLDER}/NAME')")
 
 
 def _tasks() -> list[tuple[str, ...]]:
@@ -88,7 +102,26 @@ def _models() -> list[tuple[str, ...]]:
 def _cards() -> list[tuple[str, ...]]:
     from ko_eval.runs.cards import all_cards
 
+    rows: list[tuple[str, ...]] = [("Card", "Model", "Tasks", "Average", "Data", "Date", "Source")]
+    for name, card in all_cards().items():
+        average = "–" if card.average is None else f"{card.average:.2f}"
+        tasks = ", ".join(card.tasks) if card.suite is None else _suite_tasks(card)
+        rows.append((name, card.model, tasks, average, card.data, card.date, card.source))
+    return rows
+
+
+def _suite_tasks(card: Card) -> str:
+    whole = "" if card.average is not None else f", {len(card.tasks)} tasks"
+    return f"{card.suite}{whole}"
+
+
+def _metrics() -> list[tuple[str, ...]]:
+    from ko_eval.interop.metric_list import METRIC_MODULES
+
     return [
-        ("Card", "Model", "Average", "Source"),
-        *((name, c.model, f"{c.average:.2f}", c.source) for name, c in all_cards().items()),
+        ("Metric", "Predictions", "References", "Gives"),
+        *(
+            (name, m.predictions, m.references, ", ".join(m.metrics))
+            for name, m in METRIC_MODULES.items()
+        ),
     ]

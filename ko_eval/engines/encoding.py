@@ -161,7 +161,7 @@ class Encoder:
         The context's tokens are then not the beginning of the whole's, so the model is not charged
         for all of the continuation (FACTS 3.1: the reference splits so).
         """
-        texts = [self._pair_texts(request, index) for index in range(len(request.pairs))]
+        texts = [self.pair_texts(request, index) for index in range(len(request.pairs))]
         contexts = self._ids([context for context, _ in texts])
         wholes = self._ids([context + continuation for context, continuation in texts])
         return sum(
@@ -180,7 +180,7 @@ class Encoder:
 
     def _likelihoods(self, requests: Sequence[LoglikelihoodRequest]) -> list[EncodedLoglikelihood]:
         texts = [
-            [self._pair_texts(request, index) for index in range(len(request.pairs))]
+            [self.pair_texts(request, index) for index in range(len(request.pairs))]
             for request in requests
         ]
         pairs = iter(self._pairs([pair for of_request in texts for pair in of_request]))
@@ -213,8 +213,8 @@ class Encoder:
                 pairs.append(self._split(context, whole, fronts[text]))
         return pairs
 
-    def _pair_texts(self, request: LoglikelihoodRequest, index: int) -> tuple[str, str]:
-        """Context and continuation as texts."""
+    def pair_texts(self, request: LoglikelihoodRequest, index: int) -> tuple[str, str]:
+        """Context and continuation of a pair as the texts that are encoded."""
         pair = request.pairs[index]
         if self.uses_template(request):
             # The template ends with its own separator, so the reference drops the joining space.

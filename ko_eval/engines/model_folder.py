@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,20 +139,34 @@ def content_fingerprint(path: Path) -> str:
         if file.is_file() and file.suffix in (".json", ".txt", ".model", ".jinja", ".py"):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     for file in weight_files(path):
-        digest.update(f"{file.name}\0{_remembered_hash(file)}\0".encode())
+        digest.update(f"{file.name}\0{remembered_hash(file)}\0".encode())
     return digest.hexdigest()
 
 
-def _remembered_hash(file: Path) -> str:
+def remembered_hash(file: Path) -> str:
+    """A weight file's SHA-256; see `content_fingerprint`."""
+
+    def computed() -> str:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+
+    return remembered(file, "", computed)
+
+
+def remembered(file: Path, what: str, compute: Callable[[], str]) -> str:
+    """A hash of a file's content, computed once for as long as place, size and time are the same.
+
+    Args:
+        what: tells hashes of one file apart.
+    """
     status = file.stat()
-    place = f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    place = f"{what}{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
     memory = cache_folder() / "hashes" / hashlib.sha256(place.encode()).hexdigest()
     try:
         return memory.read_text(encoding="ascii")
     except OSError:
         pass
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    found = compute()
     # Without a cache that can be written, the file is read again next time.
     with contextlib.suppress(OSError):
         memory.parent.mkdir(parents=True, exist_ok=True)

@@ -104,7 +104,8 @@ def evaluate(
         reporter.warning(text)
     directory = run_directory(plan)
     with held(directory, reporter.warning) as hold:
-        refuse_link(directory / "samples")
+        for folder in ("samples", "asked"):
+            refuse_link(directory / folder)
         remove_leftovers(directory)
         record = open_record(plan, directory)
         reporter.stage(f"run directory: {directory}")

@@ -95,7 +95,7 @@ def remove_leftovers(directory: Path) -> None:
 
     The directory must be held.
     """
-    for folder in (directory, directory / "samples"):
+    for folder in (directory, directory / "samples", directory / "asked"):
         for path in folder.glob(".*.json*.tmp"):
             path.unlink(missing_ok=True)
 

@@ -1,10 +1,13 @@
-"""What determines a run's responses, layer by layer: hashes, and the fingerprint over them."""
+"""What determines a run's responses, layer by layer: hashes, and the fingerprint over them.
+
+`details` names the same things in finer parts, and what judges the responses beside, so that two
+runs can be told apart by what differs (`layer_differences`). The fingerprint does not cover it:
+each part that moves a response is in a layer that it covers.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +17,17 @@ from ko_eval.engines.server_encoding import TextEncoder
 from ko_eval.engines.server_model import ServerModel
 from ko_eval.engines.transformers_loading import pick_device, pick_dtype
 from ko_eval.engines.vllm_options import EngineName, VllmOptions
+from ko_eval.runs.layer_parts import digest, model_parts, task_parts
 from ko_eval.types import JsonValue
 
 if TYPE_CHECKING:
     from ko_eval.runs.plan import PlannedTask, RunOptions
 
 
-def digest(value: JsonValue) -> str:
-    """SHA-256 of a value as canonical JSON."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def fingerprint(layers: Mapping[str, JsonValue]) -> str:
+    """What names a run directory: twelve hexadecimal digits over all layers but the details."""
+    covered = {name: value for name, value in layers.items() if name != "details"}
+    return digest(covered)[:12]
 
 
 def _vllm_layer(options: VllmOptions) -> dict[str, JsonValue]:
@@ -58,6 +62,11 @@ def local_layers(
             "seed": options.seed,
         },
         "tasks": _task_layers(tasks),
+        "details": {
+            "model": model_parts(folder),
+            "bos": list(encoder.prefix),
+            "tasks": _task_details(options, tasks),
+        },
     }
 
 
@@ -80,6 +89,7 @@ def server_layers(
             "seed": options.seed,
         },
         "tasks": _task_layers(tasks),
+        "details": {"tasks": _task_details(options, tasks)},
     }
 
 
@@ -93,3 +103,9 @@ def _task_layers(tasks: Sequence[PlannedTask]) -> dict[str, JsonValue]:
         }
         for task in tasks
     }
+
+
+def _task_details(
+    options: RunOptions, tasks: Sequence[PlannedTask]
+) -> dict[str, dict[str, JsonValue]]:
+    return {task.name: task_parts(task.prepared, limit=options.limit) for task in tasks}

@@ -26,8 +26,9 @@ from ko_eval.engines.vllm_options import (
     pick_engine,
 )
 from ko_eval.errors import TaskError, UsageError, near_miss
-from ko_eval.runs.layers import digest as digest
-from ko_eval.runs.layers import local_layers, server_layers
+from ko_eval.runs.index import check_index
+from ko_eval.runs.layer_parts import digest as digest
+from ko_eval.runs.layers import fingerprint, local_layers, server_layers
 from ko_eval.runs.packed import as_packed, packed_tasks
 from ko_eval.runs.without_likelihoods import ChosenTask, in_text, needs_likelihoods
 from ko_eval.tasks.definition import SuiteDefinition, TaskDefinition
@@ -194,6 +195,8 @@ def load_tasks(
     twice = {task.name for task, _ in tasks if [t.name for t, _ in tasks].count(task.name) > 1}
     if twice:
         raise UsageError(f"task '{sorted(twice)[0]}' was given twice", hint="name each task once")
+    if suite:
+        check_index(suite, [task for task, _ in tasks])
     return suite, tasks
 
 
@@ -251,7 +254,7 @@ def plan_run(options: RunOptions) -> RunPlan:
         encoder=encoder,
         engine=engine,
         layers=layers,
-        fingerprint=digest(layers)[:12],
+        fingerprint=fingerprint(layers),
     )
 
 
@@ -295,7 +298,7 @@ def _server_plan(
         encoder=encoder,
         engine="server",
         layers=layers,
-        fingerprint=digest(layers)[:12],
+        fingerprint=fingerprint(layers),
         warnings=warnings,
     )
 

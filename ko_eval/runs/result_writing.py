@@ -1,4 +1,4 @@
-"""What is derived from a run's responses: `samples/` and `results.json`."""
+"""What is derived from a run's responses: `samples/`, `asked/` and `results.json`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import ko_eval
 from ko_eval.engines.model_folder import ModelFolder
+from ko_eval.runs.asked_files import write_asked
 from ko_eval.runs.files import safe_name, write_atomically
+from ko_eval.runs.index import index_of
 from ko_eval.runs.journal import Entry
 from ko_eval.runs.plan import PlannedTask, RunPlan
 from ko_eval.runs.record import RunRecord
-from ko_eval.runs.report import cost, task_report, value
-from ko_eval.runs.result import Cost, ModelUsed, RunResult, TaskReport
+from ko_eval.runs.report import cost, task_report
+from ko_eval.runs.result import Cost, ModelUsed, RunResult, TaskReport, Value
 from ko_eval.runs.scoring import average, sample_line, score_task
 from ko_eval.types import FailedResponse, Metric, Outcome, Response
 
@@ -77,7 +79,8 @@ class ResultWriter:
             layers=self.plan.layers,
             conditions=last.conditions if last else {},
             environment=last.environment if last else {},
-            average=value(average(shown)),
+            average=Value.of(average(shown)),
+            index=index_of(self.plan.suite, reports),
             cost=self._cost(),
             tasks=reports,
             warnings=self.warnings,
@@ -105,6 +108,7 @@ class ResultWriter:
             self.directory / "samples" / f"{safe_name(task.name)}.jsonl",
             "".join(line + "\n" for line in lines),
         )
+        write_asked(self.directory, task, self.plan.encoder)
         report = task_report(task, result, entries.values())
         if report.truncated:
             self._warn(
