@@ -27,6 +27,9 @@ def test_the_wheel_carries_tasks_configs_and_seeds(wheel: Path) -> None:
     for folder, pattern in (("tasks", "*.yaml"), ("configs", "**/*.yaml"), ("seeds", "*.jsonl")):
         for path in (ROOT / folder).glob(pattern):
             assert f"ko_eval/_shipped/{path.relative_to(ROOT)}" in names
+    # The modules for `evaluate` lie in folders that are no packages.
+    for path in (ROOT / "ko_eval").rglob("*.py"):
+        assert str(path.relative_to(ROOT)) in names
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
 
 
