@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,8 @@ from ko_eval.cli.options import (
 from ko_eval.cli.pack_option import ask_no_hub, is_default, with_pack
 
 if TYPE_CHECKING:
+    from ko_eval.interop.tracking import Tracker
+    from ko_eval.runs.evaluate import RunOutcome
     from ko_eval.runs.plan import RunOptions
 
 
@@ -97,6 +100,10 @@ def run(
         str | None, typer.Option(help="Ray cluster for the replicas: auto, host:port or ray://….")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed for tasks that sample.")] = 0,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Send the scores: tensorboard:DIR, wandb[:PROJECT] or mlflow[:URI]."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where run directories go.")] = Path("results"),
     trust_remote_code: TrustRemoteCode = False,
     allow_pickle: Annotated[
@@ -117,6 +124,7 @@ def run(
         from ko_eval.errors import UsageError
         from ko_eval.runs.plan import RunOptions
 
+        trackers = _trackers(track or [])
         chosen_suite, chosen_tasks = suite_and_tasks(suite, tasks)
         engines: tuple[EngineChoice, ...] = ("auto", "transformers", "vllm", "server")
         engine_choice: EngineChoice = one_of("--engine", engine, engines)
@@ -171,10 +179,19 @@ def run(
                 tasks=None if tasks is None else chosen_tasks,
                 data=None if is_default(context, "data") else data,
             )
-        _evaluate_and_print(options)
+        _evaluate_and_print(options, trackers)
 
 
-def _evaluate_and_print(options: RunOptions) -> None:
+def _trackers(targets: Sequence[str]) -> list[Tracker]:
+    """What takes the scores, found before anything is asked."""
+    if not targets:
+        return []
+    from ko_eval.interop.tracking import tracker
+
+    return [tracker(target) for target in targets]
+
+
+def _evaluate_and_print(options: RunOptions, trackers: Sequence[Tracker]) -> None:
     from ko_eval.cli.console import stderr_console, stdout_console
     from ko_eval.cli.progress import ConsoleReporter
     from ko_eval.cluster.replicas import engine_loader
@@ -208,9 +225,41 @@ def _evaluate_and_print(options: RunOptions) -> None:
     for line in (usage_line(outcome.result), cost_line(outcome.result)):
         if line is not None:
             console.print(line, soft_wrap=True)
+    if (page := _report_written(outcome.directory)) is not None:
+        console.print(f"Report: {page}", soft_wrap=True)
     console.print(f"Results: {outcome.directory / 'results.json'}", soft_wrap=True)
+    for one in trackers:
+        _send(one, outcome)
     if outcome.result.failed:
         stderr_console().print(
             f"{outcome.result.failed} samples failed; run the same command again to retry them"
         )
         raise SystemExit(1)
+
+
+def _send(tracker: Tracker, outcome: RunOutcome) -> None:
+    """Sends the scores; a warning where they are not taken: the results stand."""
+    from ko_eval.cli.console import stderr_console, stdout_console
+    from ko_eval.errors import KoEvalError
+
+    try:
+        place = tracker.send(outcome.result, outcome.directory)
+        stdout_console().print(f"Sent to {place}", soft_wrap=True)
+    except KoEvalError as error:
+        stderr_console().print(f"warning: {error}", soft_wrap=True)
+
+
+def _report_written(directory: Path) -> Path | None:
+    """The run's page; None, with a warning, where it cannot be written: the results stand."""
+    from ko_eval.cli.console import stderr_console
+    from ko_eval.errors import KoEvalError
+    from ko_eval.reports.page import write_report
+    from ko_eval.reports.page_data import read_runs
+
+    path = directory / "report.html"
+    try:
+        write_report(read_runs([directory]), path)
+    except KoEvalError as error:
+        stderr_console().print(f"warning: the report was not written: {error}", soft_wrap=True)
+        return None
+    return path

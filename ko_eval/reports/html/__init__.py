@@ -1,0 +1,1 @@
+"""What the pages have in common: look, frame, words in two languages, charts."""
