@@ -22,10 +22,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": set(),
     "tasks": {"scorers"},
     "runs": {"tasks", "engines", "scorers", "stats"},
-    "reports": {"runs", "stats"},
+    "reports": {"runs", "stats", "tasks"},
     "cluster": {"runs", "tasks", "engines"},
     "doctor": {"runs", "tasks", "engines", "scorers", "korean"},
-    "interop": {"runs", "tasks", "engines"},
+    "interop": {"runs", "tasks", "engines", "scorers", "reports", "stats"},
+    "api": {"runs", "tasks", "engines", "reports", "cluster", "interop"},
     "cli": {
         *("runs", "tasks", "engines", "reports", "cluster", "doctor", "interop", "scorers"),
         "stats",

@@ -10,14 +10,21 @@ import typer
 import ko_eval
 from ko_eval.cli import (
     batch_command,
+    compare_command,
     doctor_command,
+    export_command,
+    import_board_command,
+    leaderboard_command,
     list_command,
     pack_command,
     plan_command,
+    report_command,
+    reproduce_command,
     run_command,
     score_command,
     show_command,
     status_command,
+    verify_command,
 )
 
 app = typer.Typer(
@@ -36,7 +43,14 @@ app.command("batch")(batch_command.batch)
 app.command("status")(status_command.status)
 app.command("list")(list_command.list_)
 app.command("show")(show_command.show)
+app.command("report")(report_command.report)
+app.command("leaderboard")(leaderboard_command.leaderboard)
 app.command("score")(score_command.score)
+app.command("compare")(compare_command.compare)
+app.command("verify")(verify_command.verify)
+app.command("reproduce")(reproduce_command.reproduce)
+app.command("export")(export_command.export)
+app.command("import-board")(import_board_command.import_board)
 app.command("doctor")(doctor_command.doctor)
 
 

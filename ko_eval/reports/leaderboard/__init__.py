@@ -1,0 +1,1 @@
+"""A static leaderboard site from the result files of many runs: data first, then pages."""
