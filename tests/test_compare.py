@@ -121,6 +121,24 @@ def test_a_run_is_neither_better_nor_worse_than_itself(tmp_path: Path) -> None:
         assert task.low < 0
 
 
+def test_a_share_that_is_shown_from_zero_to_one_has_an_interval_on_that_scale(
+    tmp_path: Path,
+) -> None:
+    for name, right in (("a", 40.0), ("b", 60.0)):
+        path = written(tmp_path, name, {"ko_gpqa": right})
+        plain = json.loads((path / "results.json").read_text(encoding="utf-8"))
+        plain["tasks"][0]["shown"] = plain["tasks"][0]["metrics"]["acc"]
+        (tmp_path / f"{name}1").mkdir()
+        (path / "samples").rename(tmp_path / f"{name}1" / "samples")
+        (tmp_path / f"{name}1" / "results.json").write_text(json.dumps(plain), encoding="utf-8")
+    same = pair_of(tmp_path / "a1", tmp_path / "a1").tasks[0]
+    assert same.high is not None
+    assert 0.01 < same.high < 0.05  # no ten-thousandth of an item, and no hundred of them
+    other = pair_of(tmp_path / "a1", tmp_path / "b1").tasks[0]
+    assert (other.method, other.verdict) == ("mcnemar", "better")
+    assert other.difference == pytest.approx(0.2)
+
+
 def test_holm_corrects_over_all_runs_together(tmp_path: Path) -> None:
     runs = [
         read_run(written(tmp_path, name, {"ko_gpqa": shown}))
@@ -187,6 +205,31 @@ def test_items_that_share_a_passage_count_as_one_piece_of_evidence(tmp_path: Pat
         samples_path(path, "ko_gpqa").write_text(plain, encoding="utf-8")
     alone = pair_of(*directories).tasks[0]
     assert (alone.method, alone.verdict) == ("mcnemar", "better")
+
+
+def test_no_verdict_is_given_against_its_interval(tmp_path: Path) -> None:
+    """Twins of which each run has another one right: their sums vary less than they do."""
+    directories = []
+    twins = [(0, 1)] * 80 + [(0, 0)] * 12 + [(1, 1)] * 8
+    for name, changes in (("a", {}), ("b", {(0, 1): (1, 0), (0, 0): (1, 0)})):
+        path = written(tmp_path, name, {"ko_gpqa": 50.0}, n=200)
+        values = [value for twin in twins for value in changes.get(twin, twin)]
+        lines = [
+            {"id": f"i{place}", "metrics": {"acc": float(value)}, "extracted": None}
+            | {"outcome": "ok", "cluster": f"twin {place // 2}"}
+            for place, value in enumerate(values)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        samples_path(path, "ko_gpqa").write_text(text, encoding="utf-8")
+        _reshown(path, sum(values) / 2)
+        directories.append(path)
+    task = pair_of(*directories).tasks[0]
+    assert task.low is not None
+    assert task.p_adjusted < 0.01
+    assert task.low < 0 < task.difference
+    assert task.verdict == "undecided"
+    assert task.detectable is not None
+    assert task.detectable > task.difference
 
 
 def _reshown(directory: Path, value: float) -> None:

@@ -20,6 +20,7 @@ from tiny_model import make_tiny_llama
 from ko_eval.errors import DataError
 from ko_eval.interop.compared import read_any_runs
 from ko_eval.reports.comparison import Pair, compare_runs
+from ko_eval.runs.sample_files import samples_path
 
 harness = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed"
@@ -256,6 +257,17 @@ def test_a_run_of_ours_is_compared_with_one_of_the_harness(
         pair_of(few, exported[1])
 
 
+def test_another_use_of_the_chat_template_is_refused_between_harnesses(
+    exported: list[Path], tmp_path: Path
+) -> None:
+    with_template = {"ko_gpqa": {"chat_template": True}}
+    ours = write_result(tmp_path / "ours", shown={"ko_gpqa": 50.0}, n=40, tasks=with_template)
+    with pytest.raises(DataError, match=r"\(template\.policy\): on \| off"):
+        pair_of(ours, exported[0])
+    theirs = _written(tmp_path / "theirs", range(20), chat_template_sha="0" * 64)
+    assert pair_of(ours, theirs).tasks[0].method == "mcnemar"
+
+
 def test_without_sample_logs_the_scores_are_compared_by_their_errors(
     exported: list[Path],
 ) -> None:
@@ -266,6 +278,85 @@ def test_without_sample_logs_the_scores_are_compared_by_their_errors(
     assert task.difference == pytest.approx(20.0)
     assert task.stderr == pytest.approx((8.0**2 + 8.0**2) ** 0.5)
     assert "no sample log" in task.notes[0]
+
+
+def _scores_alone(folder: Path, **values: float) -> Path:
+    """A result of the harness without logs: the numbers of one task, or `N/A`."""
+    path = _written(folder, range(20), results={"ko_gpqa_diamond_zeroshot": values})
+    for log in path.glob("samples_*"):
+        log.unlink()
+    return path
+
+
+def test_an_error_of_zero_decides_nothing_about_a_few_items(tmp_path: Path) -> None:
+    """All wrong and all right have no spread, and yet an interval."""
+    wrong, right = (
+        _scores_alone(
+            tmp_path / name, **{"acc,none": value, "acc_stderr,none": 0.0, "sample_len": 1}
+        )
+        for name, value in (("a", 0.0), ("b", 1.0))
+    )
+    task = pair_of(wrong, right).tasks[0]
+    assert (task.method, task.difference, task.verdict) == ("unpaired", 100.0, "undecided")
+    assert task.low is not None
+    assert task.low < 100
+    many = [
+        _scores_alone(
+            tmp_path / name, **{"acc,none": value, "acc_stderr,none": 0.0, "sample_len": 200}
+        )
+        for name, value in (("c", 0.0), ("d", 1.0))
+    ]
+    assert pair_of(*many).tasks[0].verdict == "better"
+    # Of how many items it is not said.
+    unknown = _scores_alone(tmp_path / "e", **{"acc,none": 1.0, "acc_stderr,none": 0.0})
+    assert pair_of(wrong, unknown).tasks[0].low is None
+
+
+@pytest.mark.parametrize("metric", ["eqbench", "bleu"])
+def test_a_small_value_of_another_scale_is_no_share(metric: str, tmp_path: Path) -> None:
+    """0.47 of 100 is no 47 %."""
+    low, high = (
+        _scores_alone(tmp_path / name, **{f"{metric},none": value, f"{metric}_stderr,none": 0.4})
+        for name, value in (("a", 0.47), ("b", 27.5))
+    )
+    task = pair_of(low, high).tasks[0]
+    assert (task.a, task.b, task.verdict) == (0.47, 27.5, "better")
+
+
+def _without_ids(folder: Path) -> Path:
+    (log,) = folder.glob("samples_*")
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    text = "".join(json.dumps({**line, "doc": {"question": "질문"}}) + "\n" for line in lines)
+    log.write_text(text, encoding="utf-8")
+    return folder
+
+
+def _numbered(folder: Path, first: int, right: Sequence[int]) -> Path:
+    """A run of ours of 40 items, whose ids are numbers."""
+    ours = write_result(folder, model="org/ours", shown={"ko_gpqa": 50.0}, n=40)
+    path = samples_path(ours, "ko_gpqa")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for place, line in enumerate(lines):
+        line |= {"id": str(place + first), "metrics": {"acc": float(place in right)}}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return ours
+
+
+def test_rows_without_ids_are_paired_by_their_number_whoever_counts_from_one(
+    exported: list[Path], tmp_path: Path
+) -> None:
+    ours = _numbered(tmp_path / "ours", 1, range(20))
+    (task,) = pair_of(ours, _without_ids(exported[0])).tasks
+    assert (task.n, task.method, task.gained, task.lost) == (40, "mcnemar", 0, 0)
+    assert not task.notes
+
+
+def test_numbers_that_may_be_ids_of_another_kind_are_not_paired(
+    exported: list[Path], tmp_path: Path
+) -> None:
+    ours = _numbered(tmp_path / "ours", 7, range(20))
+    (task,) = pair_of(ours, _without_ids(exported[0])).tasks
+    assert task.method == "unpaired"
 
 
 @pytest.mark.parametrize(

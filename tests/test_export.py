@@ -447,7 +447,7 @@ def test_a_score_that_is_no_number_is_an_error(tmp_path: Path, word: str) -> Non
     path = directory / "results.json"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace('"value": 50.0', f'"value": {word}'), encoding="utf-8")
-    with pytest.raises(DataError, match="no finite number"):
+    with pytest.raises(DataError, match="finite number"):
         open_run(directory)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +64,31 @@ def test_failed_samples_are_counted(failed: int, ruling: str, tmp_path: Path) ->
     changes = {"ko_gpqa": {"outcomes": outcomes}}
     rules = [{"task": "*", "failed_percent_at_most": 1}]
     assert judged(tmp_path, rules, 50.0, 50.0, tasks=changes).ruling == ruling
+
+
+def test_what_a_candidate_lacks_is_not_shown_to_hold(tmp_path: Path) -> None:
+    """A candidate with the best of two tasks alone does not pass for both."""
+    both = read_run(write_result(tmp_path / "a", shown={"ko_gpqa": 50.0, "ko_gsm8k": 50.0}))
+    one = read_run(write_result(tmp_path / "b", shown={"ko_gpqa": 90.0}))
+    for task in ("*", "average"):
+        rules = [{"task": task, "difference_at_least": -5}]
+        policy = Policy.model_validate({"rules": rules})
+        result = judge(policy, compare_runs([both, one]))
+        assert result.ruling == "inconclusive"
+        assert [one.task for one in result.judged if one.ruling != "passed"] == ["ko_gsm8k"]
+        assert judge(policy, compare_runs([both, one], tasks=["ko_gpqa"])).ruling == "passed"
+        assert judge(policy, compare_runs([one, both])).ruling != "passed"
+
+
+def test_failures_that_nothing_tells_of_are_not_called_none(tmp_path: Path) -> None:
+    runs = [
+        read_run(write_result(tmp_path / name, model=name, shown={"ko_gpqa": 50.0}))
+        for name in ("a", "b")
+    ]
+    task = dataclasses.replace(runs[1].tasks["ko_gpqa"], failed=None)
+    runs[1] = dataclasses.replace(runs[1], tasks={"ko_gpqa": task})
+    policy = Policy.model_validate({"rules": [{"task": "*", "failed_percent_at_most": 1}]})
+    assert judge(policy, compare_runs(runs)).ruling == "inconclusive"
 
 
 def test_one_failed_rule_fails_the_gate_and_one_open_rule_leaves_it_open(tmp_path: Path) -> None:

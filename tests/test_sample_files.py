@@ -68,11 +68,12 @@ def test_fields_of_later_versions_are_passed_over(tmp_path: Path) -> None:
         (json.dumps({**LINE, "outcome": "fine"}), "field 'outcome'"),
         (json.dumps({**LINE, "id": "b", "metrics": {"acc": "x"}}), "field 'metrics.acc'"),
         ('{"id": "b", "metrics": {"acc": NaN}, "extracted": null, "outcome": "ok"}', "metrics.acc"),
+        (json.dumps({**LINE, "id": "b", "metrics": {"acc": 1e308}}), "field 'metrics.acc'"),
         (json.dumps(LINE), "occurs twice"),
         ("[" * 100_000, "line 2"),
         ("\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "line 2"),
     ],
-    ids=["torn", "id", "outcome", "text", "not a number", "twice", "deep", "no JSON"],
+    ids=["torn", "id", "outcome", "text", "not a number", "huge", "twice", "deep", "no JSON"],
 )
 def test_a_damaged_line_is_named(line: str, what: str, tmp_path: Path) -> None:
     path = written(tmp_path, json.dumps(LINE), line)

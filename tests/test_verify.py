@@ -21,10 +21,11 @@ from tiny_model import make_tiny_llama
 
 from ko_eval.engines.encoding import Encoder
 from ko_eval.engines.vllm_options import VllmOptions
-from ko_eval.errors import UsageError
+from ko_eval.errors import DataError, UsageError
 from ko_eval.reports.verify_words import differences_lines
 from ko_eval.resources import shipped
 from ko_eval.runs.evaluate import RunOutcome, evaluate
+from ko_eval.runs.index import shipped_index, with_index
 from ko_eval.runs.layer_differences import Differences, differences, layers_of, read_layers
 from ko_eval.runs.layer_names import LAYERS, allowed_layers
 from ko_eval.runs.layers import fingerprint, local_layers
@@ -312,6 +313,58 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
         _change_result(lambda c: c["tasks"][0]["outcomes"].update(ok=1, no_answer=1)),
         "the outcomes",
     ),
+    "the seed": (_change_result(lambda c: c.update(seed=7)), "the seed is 7"),
+    "the model's hash": (
+        _change_result(lambda c: c["model"].update(sha256="0" * 64)),
+        "the model's hash",
+    ),
+    "an error": (
+        _change_result(lambda c: c["tasks"][0]["shown"].update(stderr=0.1)),
+        "the shown score has the error 0.1",
+    ),
+    "a limit": (
+        _change_result(lambda c: c["tasks"][0]["metrics"]["acc"].update(low=0.49)),
+        "acc has the error",
+    ),
+    "a metric that nothing gives": (
+        _change_result(lambda c: c["tasks"][0]["metrics"].update(x=c["tasks"][0]["shown"])),
+        "x follows from nothing",
+    ),
+    "the leading metric": (
+        _change_result(lambda c: c["tasks"][0].update(metric="acc_norm")),
+        "the leading metric is 'acc_norm'",
+    ),
+    "a group": (
+        _change_result(lambda c: c["tasks"][0]["groups"].update(easy=c["tasks"][0]["shown"])),
+        "the score of 'easy' follows from nothing",
+    ),
+    "the format loss": (
+        _change_result(lambda c: c["tasks"][1]["format_loss"]["shown"].update(value=50.0)),
+        "the format loss is 50",
+    ),
+    "the level of chance": (
+        _change_result(lambda c: c["tasks"][0]["levels"].update(chance=0.0)),
+        "chance and best",
+    ),
+    "the label of the data": (
+        _change_result(lambda c: c["tasks"][0]["data"].update(label="hub")),
+        "its data are called hub",
+    ),
+    "the shots": (_change_result(lambda c: c["tasks"][0].update(shots=5)), "5 few-shot examples"),
+    "a sample's cluster": (
+        lambda copy: _edited(copy / "samples" / "sums.jsonl", '"cluster": null', '"cluster": "a"'),
+        "cluster and group",
+    ),
+    "a sample's made-up metric": (
+        lambda copy: _edited(
+            copy / "samples" / "sums.jsonl", '"metrics": {', '"metrics": {"x": 1, '
+        ),
+        "'x', which is no metric",
+    ),
+    "the average's error": (
+        _change_result(lambda c: c["average"].update(stderr=0.1)),
+        "the average has the error 0.1",
+    ),
     "the average": (_change_result(lambda c: c["average"].update(value=88.0)), "the average is 88"),
     "a layer": (
         _change_result(lambda c: c["layers"]["encoding"].update(max_length=1)),
@@ -342,6 +395,31 @@ def test_whatever_is_tampered_with_is_found(what: str, copy: Path) -> None:
     tamper(copy)
     faults = verify_run(copy).faults
     assert any(expected in fault for fault in faults), faults
+
+
+def test_an_index_that_does_not_follow_from_the_tasks_is_found(tmp_path: Path) -> None:
+    definition = shipped_index().index
+    assert definition is not None
+    value = {"value": 0.5, "stderr": 0.05, "low": 0.4, "high": 0.6, "n": 100}
+    tasks = {
+        name: {"metrics": {metric: value for metric in (entry.metric, entry.published) if metric}}
+        for name, entry in definition.entries.items()
+    }
+    path = write_result(tmp_path / "a", tasks=tasks)
+    content = with_index(read_result(path)).model_dump(mode="json")
+    for number, found in ((content["index"]["shown"]["value"], False), (99.0, True)):
+        content["index"]["shown"]["value"] = number
+        (path / "results.json").write_text(json.dumps(content), encoding="utf-8")
+        assert any("the index is 99" in fault for fault in verify_run(path).faults) is found
+    content["index"]["definition_sha256"] = "0" * 64
+    (path / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    assert "the index: its definition is not at hand" in verify_run(path).unchecked
+
+
+def test_a_task_that_stands_twice_is_no_result_of_a_run(copy: Path) -> None:
+    _change_result(lambda c: c["tasks"].append(c["tasks"][0]))(copy)
+    with pytest.raises(DataError, match="'capitals' stands in it twice"):
+        verify_run(copy)
 
 
 def test_a_torn_last_line_is_no_fault(copy: Path) -> None:
@@ -375,6 +453,17 @@ def test_a_task_whose_scorer_changed_since_is_unchecked_and_no_fault(
     checked = verify_run(outcome.directory)
     assert checked.intact
     assert any("has been changed since" in text for text in checked.unchecked)
+
+
+def test_a_run_that_another_version_scored_differently_is_unchecked_and_no_fault(
+    copy: Path,
+) -> None:
+    _change_result(lambda c: c["tasks"][0]["metrics"]["acc"].update(stderr=0.1))(copy)
+    assert verify_run(copy).faults
+    _change_result(lambda c: c.update(ko_eval="0.0.9"))(copy)
+    checked = verify_run(copy)
+    assert checked.intact
+    assert any("ko-eval 0.0.9 has been changed since" in text for text in checked.unchecked)
 
 
 def test_a_run_that_was_asked_in_text_for_want_of_likelihoods_is_intact(

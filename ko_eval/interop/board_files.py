@@ -42,8 +42,8 @@ _FILE_DATE = re.compile(r"results?_(\d{4}-\d\d-\d\d[ T]\d\d[:-]\d\d[:-]\d\d)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Metrics whose items are right or wrong; credits and shares of people are not.
 _RIGHT_OR_WRONG = ("acc", "exact_match_", "prompt_level_", "percent_parseable")
-# FACTS section 1 knows the shots of these two.
-_KNOWN_SHOTS = {"ko_gpqa": 0, "ko_eqbench": 0}
+# Zero-shot by its name, and by the reference's tasks (FACTS section 1).
+_KNOWN_SHOTS = {"ko_gpqa": 0, "ko_eqbench": 0, "ko_ifeval": 0}
 _MARGIN = Margin(
     points=2,
     why="our choice: rounding, precision and batches move a score by less, another prompt or "

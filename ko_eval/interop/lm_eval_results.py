@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic import JsonValue as AnyJson
 
 from ko_eval.bounds import parsed_json
-from ko_eval.errors import DataError, first_line
+from ko_eval.errors import DataError
 from ko_eval.interop.harness_metrics import value_key
 from ko_eval.reports.compared_runs import ComparedRun, ComparedTask, Item
 from ko_eval.runs.layer_differences import RunLayers
@@ -34,6 +34,7 @@ from ko_eval.types import JsonValue, Metric
 HARNESS = "lm-evaluation-harness"
 _LONGEST_ANSWER = 200  # characters
 _MOST = 10**9  # documents of a task
+_LARGEST_NUMBER = 1e100
 _LARGEST = 256 * 2**20  # bytes
 _DATED = re.compile(r"^results_(?P<date>[\w.:+-]{1,60})\.json$")
 # Which of a task's metrics is compared, where no run of ours says it.
@@ -147,7 +148,8 @@ def read_lm_eval_run(path: Path, wanted: Mapping[str, Wanted]) -> ComparedRun:
         log = path.parent / f"samples_{key}_{dated['date']}.jsonl" if dated else None
         lines = list(_lines(log, ours)) if log is not None and log.is_file() else []
         name = ours.name if ours else key
-        tasks[name] = _task(name, key, metric, numbers, lines, ours)
+        task = _task(name, key, metric, numbers, lines, ours)
+        tasks[name] = dataclasses.replace(task, uses_template=_uses_template(content, key))
         layers[name] = _task_layers(content, key, metric, lines, ours)
     if not tasks:
         raise DataError("the file holds no scores of tasks", where=str(path))
@@ -171,21 +173,28 @@ def _read(path: Path) -> _Results:
         ) from error
     except ValidationError as error:
         raise DataError(
-            f"the file holds no results of {HARNESS}: {first_line(error)}", where=str(path)
+            f"the file holds no results of {HARNESS}: {_problem(error)}",
+            where=str(path),
+            hint="give its results_*.json, or a run directory of ours with its results.json",
         ) from error
     except ValueError as error:
         raise DataError(f"not valid JSON: {error}", where=str(path)) from error
 
 
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:80] or 'the file'}: {first['msg'][:200]}"
+
+
 def _number(value: JsonValue) -> float | None:
-    """A finite number, or None."""
+    """A number that can be computed with, or None."""
     if not isinstance(value, int | float):
         return None
     try:
         number = float(value)
     except OverflowError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) < _LARGEST_NUMBER else None
 
 
 def _label(content: _Results) -> str:
@@ -310,14 +319,25 @@ def _answer(filtered: JsonValue) -> str | None:
     return only[:_LONGEST_ANSWER] if isinstance(only, str) else None
 
 
+def _uses_template(content: _Results, key: str) -> bool | None:
+    """Whether a task was asked with a chat template; our own exports say it for each task."""
+    metadata = content.configs.get(key, {}).get("metadata")
+    own = metadata.get("chat_template") if isinstance(metadata, Mapping) else None
+    if isinstance(own, bool):
+        return own
+    told = "chat_template_sha" in content.model_fields_set
+    return content.chat_template_sha is not None if told else None
+
+
 def _run_layers(content: _Results) -> dict[str, object]:
     config = content.config
     layers: dict[str, object] = {
         "model": [content.model_name, config.model_sha, str(config.model_args)],
         "engine.name": config.model,
-        "template.policy": "off" if content.chat_template_sha is None else "on",
-        "template.text": content.chat_template_sha,
     }
+    if "chat_template_sha" in content.model_fields_set:
+        layers["template.policy"] = "off" if content.chat_template_sha is None else "on"
+        layers["template.text"] = content.chat_template_sha
     if config.model_dtype is not None:
         layers["engine.dtype"] = config.model_dtype.removeprefix("torch.")
     if content.max_length is not None:

@@ -48,7 +48,8 @@ COLUMNS: dict[str, str] = {
     "value": "double",
 }
 """Columns and their types in Parquet. `run` is the fingerprint; `place` is the sample's, from 0;
-`leading` is true for the metric that the task's score is the mean of."""
+`leading` is true for the task's leading metric: its score is the mean of these values, unless it is
+pooled, as over instructions."""
 
 # What a spreadsheet would run as a formula: "=1+1", "@SUM(…)", "+cmd|…"; not "-3.5" or "+12".
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]{0,400}$)")

@@ -17,7 +17,9 @@ from ko_eval.runs.layer_differences import Difference, Differences, RunLayers, d
 from ko_eval.runs.layer_names import Layer
 
 # Values, not hashes: the same whoever wrote them.
-_OF_ANY_HARNESS = frozenset({"engine.dtype", "data.limit", "fewshot.count", "metric"})
+_OF_ANY_HARNESS = frozenset(
+    {"engine.dtype", "template.policy", "data.limit", "fewshot.count", "metric"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def check_comparable(
         DataError: a layer that must agree differs; the first one is named.
     """
     shared = None if a.harness == b.harness else _OF_ANY_HARNESS
-    found = differences(_only(a.layers, tasks, shared), _only(b.layers, tasks, shared))
+    found = differences(_only(a, tasks, shared), _only(b, tasks, shared))
     other_model = shared is not None or _models_differ(found)
     must = [
         each
@@ -78,14 +80,21 @@ def check_comparable(
     )
 
 
-def _only(layers: RunLayers, tasks: Collection[str], names: Collection[str] | None) -> RunLayers:
+def _only(run: ComparedRun, tasks: Collection[str], names: Collection[str] | None) -> RunLayers:
     """The layers of these tasks and, where given, of these names."""
+    of_run = dict(run.layers.run)
+    if names is not None:
+        # Our "auto" says less than what became of it.
+        of_run.pop("template.policy", None)
+        used = {run.tasks[name].uses_template for name in tasks}
+        if used in ({True}, {False}):
+            of_run["template.policy"] = "on" if True in used else "off"
 
     def kept(values: Mapping[str, object]) -> dict[str, object]:
         return {name: v for name, v in values.items() if names is None or name in names}
 
     return RunLayers(
-        kept(layers.run), {name: kept(v) for name, v in layers.tasks.items() if name in tasks}
+        kept(of_run), {name: kept(v) for name, v in run.layers.tasks.items() if name in tasks}
     )
 
 

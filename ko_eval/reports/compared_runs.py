@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,9 @@ from ko_eval.reports.item_values import item_values, scale_of
 from ko_eval.runs.layer_differences import RunLayers, layers_of
 from ko_eval.runs.result import RunResult, TaskReport, Value, read_result
 from ko_eval.runs.sample_files import SampleRecord, read_samples
+
+# Far beyond any score; means and squares of such values can still be computed.
+_MOST = 1e100
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,8 @@ def labelled(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
 
 def _task(report: TaskReport, directory: Path) -> ComparedTask:
     shown = report.shown
-    if not all(
-        map(math.isfinite, filter(None, (shown.value, shown.stderr, shown.low, shown.high)))
-    ):
+    ends = (shown.value, shown.stderr, shown.low, shown.high)
+    if not all(end is None or abs(end) < _MOST for end in ends):
         raise DataError(
             f"the score of task '{report.name}' is no number", where=str(directory / "results.json")
         )

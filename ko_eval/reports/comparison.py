@@ -1,8 +1,10 @@
 """Is B better than A? Item by item, with an interval, corrected for the number of questions.
 
 Tests are paired where both runs have the same items: exact McNemar for right and wrong, flipped
-signs else. A verdict is given at 5 % after Holm's correction over all tasks and pairs; without
-enough evidence it is *undecided*, beside the smallest difference that could have been found.
+signs else. A verdict is given at 5 % after Holm's correction over all tasks and pairs, and never
+against the interval, which is the more cautious of the two with few items, or with twins of which
+one is right and one wrong. Without enough evidence it is *undecided*, beside the smallest
+difference that could have been found.
 """
 
 from __future__ import annotations
@@ -16,8 +18,7 @@ from typing import Literal
 from ko_eval.errors import DataError, UsageError, near_miss
 from ko_eval.reports.comparability import Comparability, check_comparable
 from ko_eval.reports.compared_runs import ComparedRun, ComparedTask, Item
-from ko_eval.reports.item_values import most_of
-from ko_eval.runs.scoring import average
+from ko_eval.runs.scoring import average, most_of
 from ko_eval.stats.multiplicity import holm
 from ko_eval.stats.paired import paired_test
 from ko_eval.stats.power import minimum_detectable_effect
@@ -273,11 +274,13 @@ def _average(tasks: Sequence[Compared]) -> Compared:
 def _judged(task: Compared, p_adjusted: float, tests: int) -> Compared:
     """The task with its corrected p-value, its verdict, and what could have been found."""
     verdict: Verdict = "undecided"
-    if p_adjusted <= ALPHA and task.difference:
-        verdict = "better" if task.difference > 0 else "worse"
     detectable = None
-    if task.stderr:
-        detectable = minimum_detectable_effect(task.stderr, alpha=ALPHA / tests)
+    if task.stderr and task.low is not None and task.high is not None:
+        # Of the interval where it is wider than its standard error alone would make it.
+        error = max(task.stderr, (task.high - task.low) / (2 * Z_95))
+        detectable = minimum_detectable_effect(error, alpha=ALPHA / tests)
+    if p_adjusted <= ALPHA and task.low is not None and task.high is not None:
+        verdict = "better" if task.low > 0 else "worse" if task.high < 0 else "undecided"
     return dataclasses.replace(task, p_adjusted=p_adjusted, verdict=verdict, detectable=detectable)
 
 

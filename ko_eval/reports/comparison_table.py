@@ -63,7 +63,8 @@ def comparability_lines(found: Comparability) -> list[str]:
     if found.harnesses:
         lines.append(
             f"Made by {found.harnesses[0]} and {found.harnesses[1]}: only metric, number of rows, "
-            "few-shot count and precision could be compared; see to it that prompts and rows agree"
+            "few-shot count, use of the template and precision could be compared; see to it that "
+            "prompts and rows agree"
         )
     elif found.unknown:
         lines.append(
@@ -74,8 +75,9 @@ def comparability_lines(found: Comparability) -> list[str]:
 
 COMPARISON_NOTE = (
     "p: exact McNemar for right and wrong, flipped signs else, two-sided, after Holm's correction "
-    "over all tasks and runs; a verdict is given at 0.05. Detectable: the true difference that a "
-    "comparison of this size finds four times of five. The average's p is from its interval."
+    "over all tasks and runs; a verdict is given at 0.05, where the interval excludes 0. "
+    "Detectable: the true difference that a comparison of this size finds four times of five. The "
+    "average's p is from its interval."
 )
 
 

@@ -19,11 +19,6 @@ _VERDICTS = (("_stock", "stock"), ("loose_acc", "loose"), ("strict_acc", "strict
 _TOLERANCE = 1e-6
 
 
-def most_of(metric: str) -> float:
-    """The most that an item is worth in the metric's own unit: 1 for shares."""
-    return 100.0 if metric.startswith(("eqbench", "percent_")) else 1.0
-
-
 def scale_of(report: TaskReport) -> float:
     """How many points of the shown score one of the metric's own unit is."""
     own = report.metrics.get(report.metric)

@@ -153,7 +153,7 @@ def _of_report(task: TaskReport, limit: int | None) -> dict[str, object]:
         "fewshot.count": task.shots,
         "fewshot.order": None if task.fewshot is None else task.fewshot.sha256,
         "metric": task.metric,
-        "definition": task.definition_sha256,
+        "definition": None if task.definition_sha256 == "unknown" else task.definition_sha256,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic import JsonValue as AnyJson
@@ -16,6 +17,8 @@ from ko_eval.types import JsonValue, Outcome
 # A line holds what a scorer saw of one response; what is longer is no line of ours.
 _LONGEST_LINE = 16 * 2**20  # bytes
 _MOST_SAMPLES = 2_000_000
+# No metric has such values, of which sums can still be taken.
+_Number = Annotated[float, Field(ge=-1e100, le=1e100)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     id: str
-    metrics: dict[str, float | None]
+    metrics: dict[str, _Number | None]
     extracted: str | None
     outcome: Outcome
     detail: dict[str, AnyJson] = {}

@@ -24,12 +24,16 @@ class TaskAgain:
     """A task as it is now.
 
     Attributes:
+        label: what its rows are.
+        shots: few-shot examples in front of each question.
         unchanged: whether its definition and its prompts are those of the run, by their hashes.
     """
 
     definition: TaskDefinition
     scorer: Scorer
     samples: tuple[Sample, ...]
+    label: str
+    shots: int
     unchanged: bool
 
 
@@ -112,4 +116,11 @@ def _again(
         prepared.definition_hash() == report.definition_sha256
         and prepared.prompts_hash() == prompts
     )
-    return TaskAgain(task, prepared.scorer, prepared.samples, unchanged)
+    return TaskAgain(
+        definition=task,
+        scorer=prepared.scorer,
+        samples=prepared.samples,
+        label=prepared.rows.label,
+        shots=prepared.shots,
+        unchanged=unchanged,
+    )

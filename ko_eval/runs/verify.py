@@ -18,18 +18,24 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import JsonValue as AnyJson
 
+import ko_eval
 from ko_eval.errors import DataError, KoEvalError, first_line
+from ko_eval.runs.index import index_of
 from ko_eval.runs.journal_reading import JournalContents, journal_path, read_journal
 from ko_eval.runs.layer_parts import digest
 from ko_eval.runs.layers import fingerprint
-from ko_eval.runs.result import RunResult, TaskReport, Value, read_result
+from ko_eval.runs.levels import levels
+from ko_eval.runs.result import Index, RunResult, TaskReport, Value, read_result
+from ko_eval.runs.same_values import same, value_differences
 from ko_eval.runs.sample_files import SampleRecord, read_samples
-from ko_eval.runs.scoring import score_task
+from ko_eval.runs.scoring import average, score_task
 from ko_eval.runs.tasks_again import TaskAgain, tasks_again
-from ko_eval.types import FailedResponse, Metric, Outcome, Response, SampleScore
+from ko_eval.tasks.definition import SuiteDefinition
+from ko_eval.tasks.registry import load_suite
+from ko_eval.types import FailedResponse, Metric, Outcome, Response, SampleScore, TaskResult
 
-# Sums of floats differ by this much between machines; values of metrics are below a thousand.
-_TOLERANCE = 1e-9
+# Earlier versions wrote fewer values, and computed some errors and intervals in other ways.
+_DERIVED_ALIKE = (1, 4)
 _LARGEST_RECORD = 64 * 2**20  # bytes
 
 
@@ -79,6 +85,7 @@ def verify_run(directory: Path) -> Checked:
     for report in checked.result.tasks:
         _check_task(checked, directory, report, again[report.name])
     _check_average(checked)
+    _check_index(checked, recorded)
     return checked
 
 
@@ -113,6 +120,11 @@ def _check_layers(checked: Checked, recorded: _Recorded | None) -> None:
         checked.faults.append("run.json and results.json have different fingerprints")
     if recorded is not None and _covered(recorded.layers) != _covered(result.layers):
         checked.faults.append("run.json and results.json hold different layers")
+    encoding, model = result.layers.get("encoding"), result.layers.get("model")
+    if isinstance(encoding, Mapping) and encoding.get("seed", result.seed) != result.seed:
+        checked.faults.append(f"results.json: the seed is {result.seed}, not that of the layers")
+    if isinstance(model, str) and model != result.model.sha256:
+        checked.faults.append("results.json: the model's hash is not that of the layers")
     for report in result.tasks:
         layer = _task_layer(result, report.name)
         if layer is None:
@@ -224,26 +236,26 @@ def _check_scores(
         return
     responses = {record.id: _response(record, journal) for record in records}
     try:
-        result, scores = score_task(again.definition, again.scorer, again.samples, responses)
+        derived, scores = score_task(again.definition, again.scorer, again.samples, responses)
     except KoEvalError as error:
         checked.faults.append(f"{report.name}: the responses cannot be judged: {error.what}")
         return
     wrong = [
         f"sample '{record.id}' has {difference}"
         for record, score in zip(records, scores, strict=True)
-        if (difference := _sample_difference(record, score))
+        if (difference := _sample_difference(record, score, told=_tells_all(checked.result)))
     ]
-    wrong += _report_differences(report, result.metrics, result.shown)
+    wrong += _report_differences(report, derived, again, told=_tells_all(checked.result))
     if not wrong:
         checked.sound.append(f"{report.name}: the scores follow from the responses")
-    elif again.unchanged:
+    elif again.unchanged and checked.result.ko_eval == ko_eval.__version__:
         checked.faults.append(
             f"{report.name}: the responses give other scores ({len(wrong)} differ): {wrong[0]}"
         )
     else:
         checked.unchecked.append(
-            f"{report.name}: whether the scores follow from the responses: the task has been "
-            f"changed since, and by it {wrong[0]}"
+            f"{report.name}: whether the scores follow from the responses: the task or ko-eval "
+            f"{checked.result.ko_eval} has been changed since, and by it {wrong[0]}"
         )
 
 
@@ -253,7 +265,12 @@ def _response(record: SampleRecord, journal: JournalContents) -> Response:
     return FailedResponse("no response is in the journal") if entry is None else entry.response
 
 
-def _sample_difference(record: SampleRecord, score: SampleScore) -> str | None:
+def _tells_all(result: RunResult) -> bool:
+    """Whether it is of a version that writes all that is derived now, and computes it alike."""
+    return tuple(map(int, result.schema_version.split("."))) >= _DERIVED_ALIKE
+
+
+def _sample_difference(record: SampleRecord, score: SampleScore, *, told: bool) -> str | None:
     """How a sample's recorded score differs from the one derived now."""
     if record.outcome is not score.outcome:
         return f"outcome {record.outcome}, not {score.outcome}"
@@ -263,22 +280,37 @@ def _sample_difference(record: SampleRecord, score: SampleScore) -> str | None:
         found = record.metrics.get(name)
         if found is None and not math.isfinite(value):
             continue
-        if found is None or not _same(found, value):
+        if found is None or not same(found, value):
             return f"{name} {found}, not {value:.6g}"
+    if surplus := record.metrics.keys() - score.metrics.keys():
+        return f"'{min(surplus)}', which is no metric of the task"
+    if told and (record.cluster, record.group) != (score.cluster, score.group):
+        return f"cluster and group {record.cluster}, {record.group}, not those of its row"
     return None
 
 
 def _report_differences(
-    report: TaskReport, metrics: Mapping[str, Metric], shown: Metric
+    report: TaskReport, derived: TaskResult, again: TaskAgain, *, told: bool
 ) -> list[str]:
-    derived = {**metrics, "the shown score": shown}
+    """What of a report does not follow from the responses and the rows."""
+    now: dict[str, Metric] = {**derived.metrics, "the shown score": derived.shown}
     found: dict[str, Value] = {**report.metrics, "the shown score": report.shown}
     wrong = []
-    for name, metric in derived.items():
-        value = found.get(name)
-        if value is None or value.n != metric.n or not _same(value.value, metric.value):
-            recorded = "none" if value is None else f"{value.value:.6g} of {value.n}"
-            wrong.append(f"{name} is {recorded}, not {metric.value:.6g} of {metric.n}")
+    if report.metric != derived.metric:
+        wrong.append(f"the leading metric is '{report.metric}', not '{derived.metric}'")
+    if report.data.label != again.label:
+        wrong.append(f"its data are called {report.data.label}, not {again.label}")
+    if report.shots != again.shots:
+        wrong.append(f"it has {report.shots} few-shot examples, not {again.shots}")
+    if told:
+        loss, other = derived.format_loss, report.format_loss
+        now |= {f"the score of '{name}'": metric for name, metric in derived.groups.items()}
+        found |= {f"the score of '{name}'": value for name, value in report.groups.items()}
+        now |= {"the format loss": loss.shown} if loss else {}
+        found |= {"the format loss": other.shown} if other else {}
+        if report.levels != levels(again.definition, again.samples, derived.metric):
+            wrong.append("chance and best are not those of its rows")
+    wrong += value_differences(now, found, told=told)
     return wrong
 
 
@@ -286,13 +318,41 @@ def _check_average(checked: Checked) -> None:
     result = checked.result
     if result.average is None or not result.tasks:
         return
-    mean = sum(task.shown.value for task in result.tasks) / len(result.tasks)
-    if not _same(mean, result.average.value):
-        checked.faults.append(
-            f"results.json: the average is {result.average.value:.6g}, but the mean of the tasks "
-            f"is {mean:.6g}"
-        )
+    derived = {"the average": average([task.shown.metric() for task in result.tasks])}
+    found = {"the average": result.average}
+    wrong = value_differences(derived, found, told=_tells_all(result))
+    checked.faults += [f"results.json: {text}" for text in wrong]
 
 
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+def _check_index(checked: Checked, recorded: _Recorded | None) -> None:
+    """The index follows from the tasks, by the definition of the suite or the shipped one."""
+    index = checked.result.index
+    if index is None:
+        return
+    derived = [index_of(suite, checked.result.tasks) for suite in (None, _suite(recorded))]
+    alike = [one for one in derived if one and one.definition_sha256 == index.definition_sha256]
+    if not alike:
+        checked.unchecked.append("the index: its definition is not at hand")
+        return
+    now, found = _index_values(alike[0]), _index_values(index)
+    derived_values = {name: value.metric() for name, value in now.items()}
+    wrong = value_differences(derived_values, found, told=True)
+    checked.faults += [f"results.json: {text}" for text in wrong]
+
+
+def _suite(recorded: _Recorded | None) -> SuiteDefinition | None:
+    """The suite that the run was asked for, if it is still there."""
+    name = recorded.options.get("suite") if recorded else None
+    try:
+        return load_suite(name) if isinstance(name, str) else None
+    except KoEvalError:
+        return None
+
+
+def _index_values(index: Index) -> dict[str, Value]:
+    return {
+        "the index": index.shown,
+        "the plain average beside the index": index.plain_average,
+        **{f"category '{one.name}' of the index": one.shown for one in index.categories},
+        **{f"task '{one.name}' of the index": one.corrected for one in index.tasks},
+    }
