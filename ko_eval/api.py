@@ -19,7 +19,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, Unpack
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic import JsonValue as AnyJson
@@ -131,7 +131,7 @@ def evaluate(
     asked = run_options(
         {
             "model": model,
-            "tasks": tasks if tasks is None or isinstance(tasks, str) else list(tasks),
+            "tasks": list(tasks) if _is_list(tasks) else tasks,
             "suite": suite,
             "data": data,
             "limit": limit,
@@ -139,7 +139,7 @@ def evaluate(
             **options,
         }
     )
-    trackers = [tracker(target) for target in ([track] if isinstance(track, str) else track)]
+    trackers = [tracker(target) for target in _targets(track)]
     reporter = reporter or LoggingReporter()
     try:
         with engine_loader(asked) as load:
@@ -208,6 +208,20 @@ def run_options(given: Mapping[str, object]) -> RunOptions:
         server=server_options(*server),  # type: ignore[arg-type]
         **found,  # type: ignore[arg-type]
     )
+
+
+def _is_list(given: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(given, Sequence) and not isinstance(given, str | bytes)
+
+
+def _targets(track: object) -> list[str]:
+    targets = track if _is_list(track) else [track]
+    if wrong := [target for target in targets if not isinstance(target, str)]:
+        raise UsageError(
+            f"option 'track' cannot be {wrong[0]!r:.80}",
+            hint="give tensorboard:DIR, wandb[:PROJECT], mlflow[:URI], or a list of them",
+        )
+    return list(map(str, targets))
 
 
 def _task_names(given: object) -> tuple[str, ...]:

@@ -156,6 +156,7 @@ class Interrupting(SilentReporter):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_goes_on_when_it_is_made_again(tiny: Path, tmp_path: Path) -> None:
     few: dict[str, Any] = {"tasks": ["ko_gpqa"], "out": tmp_path, "batch_tokens": 1, **SHORT}
     with pytest.raises(KeyboardInterrupt):
@@ -183,6 +184,9 @@ def test_options_have_the_commands_names() -> None:
         ({"likelihood": "quick"}, "should be 'auto' or 'plain'"),
         ({"suite": "leaderboard2", "tasks": "ko_gpqa"}, "both given"),
         ({"tasks": []}, "no task was given"),
+        ({"tasks": 5}, "option 'tasks' cannot be 5"),
+        ({"tasks": {"ko_gpqa"}}, "option 'tasks' cannot be {'ko_gpqa'}"),
+        ({"track": 5}, "option 'track' cannot be 5"),
         ({"trust_remote_code": 1}, "option 'trust_remote_code' cannot be 1"),
     ],
 )

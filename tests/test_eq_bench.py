@@ -5,6 +5,7 @@ The questions lie outside the repository: `KO_EVAL_DATA`, by default `../shared/
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import random
 import re
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +31,7 @@ from ko_eval.scorers.eq_bench import (
     scaled_difference,
     word_number_pairs,
 )
+from ko_eval.stats.estimates import wilson_interval
 from ko_eval.tasks.registry import load_task
 from ko_eval.types import GenerateResponse, JsonValue, Outcome, Sample
 
@@ -208,6 +211,20 @@ def test_a_result_under_83_percent_readable_is_invalid(readable: int, valid: flo
     assert (metrics["valid"].value, metrics["percent_parseable"].value) == (valid, readable)
 
 
+def test_points_that_are_all_alike_are_not_certain() -> None:
+    scores = [EqBench().score(question(), text("모르겠습니다")) for _ in range(4)]
+    unread = EqBench().aggregate(scores)["eqbench"]
+    # As many of the items not seen as none of 4 allows may be worth any points.
+    share = wilson_interval(0, 4)[1]
+    assert (unread.value, unread.stderr) == (0.0, 0.0)
+    assert unread.high == pytest.approx(100 * share)
+    assert unread.low == pytest.approx(-100 * share)
+    scores = [EqBench().score(question(), text(GOLD)) for _ in range(4)]
+    perfect = EqBench().aggregate(scores)["eqbench"]
+    assert perfect.high == 100.0
+    assert perfect.low == pytest.approx(100 - 200 * share)
+
+
 # --- References ---
 
 
@@ -233,8 +250,16 @@ def test_no_text_makes_the_scorer_fail(content: str) -> None:
 
 
 def test_a_hundred_thousand_digits_overflow_nothing() -> None:
-    digits = "9" * 100_000
-    EqBench().score(question(), text(f"기쁨: {digits}\n서운함: 3\n불안: 0\n안도감: 5"))
+    scorer = EqBench()
+    scores = [
+        scorer.score(question(ONE_WORD), text(f"기쁨: {'9' * many}\n서운함: 3\n불안: 0\n안도감: 5"))
+        for many in (1, 200, 100_000)
+    ]
+    assert scores[2].metrics["percent_parseable"] == 100.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metric = scorer.aggregate(scores)["eqbench"]
+    assert metric.stderr is not None and math.isfinite(metric.stderr)
 
 
 def test_the_korean_variant_leads_with_the_korean_reading_and_has_more_room() -> None:
@@ -263,6 +288,28 @@ def test_the_references_as_answers_score_100_in_both_parsers(path: Path, count: 
     # No name in these three files holds a space; the board's parser reads all of them.
     for name in ("eqbench", "eqbench_korean", "percent_parseable", "percent_parseable_korean"):
         assert {score.metrics[name] for score in scores} == {100.0}
+
+
+def mean_points(answers: Iterator[list[int]], repeats: int = 1) -> float:
+    """Of such ratings for every public English question."""
+    points = []
+    for sample, ratings in zip(list(questions(ENGLISH)) * repeats, answers, strict=False):
+        rated = zip(reference_ratings(sample), ratings, strict=True)
+        answer = text("\n".join(f"{name}: {rating}" for name, rating in rated))
+        points.append(EqBench().score(sample, answer).metrics["eqbench"])
+    return sum(points) / len(points)
+
+
+@needs_questions
+def test_random_ratings_earn_nothing_but_the_same_low_rating_does() -> None:
+    chosen = random.Random(0)
+    by_chance = ([chosen.randint(0, 10) for _ in range(4)] for _ in itertools.count())
+    assert abs(mean_points(by_chance, repeats=8)) < 4
+    constant = [mean_points(itertools.repeat([rating] * 4)) for rating in range(11)]
+    assert (max(constant), min(constant)) == (constant[3], constant[10])
+    assert round(constant[10]) == -79
+    index = REPOSITORY / "configs" / "suites" / "ko-index.yaml"
+    assert f"a rating of 3 for everything earns {constant[3]:.1f}" in index.read_text("utf-8")
 
 
 @needs_questions

@@ -384,6 +384,7 @@ scorer: {name: gsm8k}
 """
 
 
+@pytest.mark.slow
 def test_the_commit_on_the_hub_is_recorded_at_first_use(
     endpoint: str, hub: Hub, tmp_path: Path, tiny: Path
 ) -> None:

@@ -239,20 +239,23 @@ def test_without_the_korean_reading_there_is_no_index() -> None:
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1e308])
 def test_values_that_no_mean_can_be_taken_of_give_no_index(wrong: float) -> None:
-    *others, last = reports("best")
+    tasks = reports("best")
+    *others, last = tasks
     for field in ("value", "stderr", "high"):
-        shown = last.shown.model_copy(update={field: wrong})
-        assert index_of(None, [*others, last.model_copy(update={"shown": shown})]) is None
+        for place, task in enumerate(tasks):
+            values = {name: v.model_copy(update={field: wrong}) for name, v in task.metrics.items()}
+            shown = task.shown.model_copy(update={field: wrong})
+            changed = task.model_copy(update={"shown": shown, "metrics": values})
+            assert index_of(None, [*tasks[:place], changed, *tasks[place + 1 :]]) is None
     none = last.shown.model_copy(update={"stderr": None, "low": None, "high": None})
     index = computed([*others, last.model_copy(update={"shown": none})])
     assert index.shown.value == pytest.approx(100)
     assert index.shown.stderr is None
 
 
-@pytest.mark.parametrize("chance", [float("nan"), float("inf"), 60.0])
-def test_levels_that_make_no_sense_are_not_taken(chance: float) -> None:
+def test_levels_that_make_no_sense_are_not_taken() -> None:
     tasks = reports("best")
-    levels_given = Levels(chance=chance, best=50.0)
+    levels_given = Levels(chance=60.0, best=50.0)
     tasks[0] = tasks[0].model_copy(update={"levels": levels_given})
     index = computed(tasks)
     assert [part.levels_are for part in index.tasks if part.name == NINE[0]] == ["known"]
@@ -342,6 +345,17 @@ def test_answers_in_text_have_the_levels_of_the_likelihood_form(name: str) -> No
     )
 
 
+def test_levels_that_are_one_but_for_rounding_correct_nothing() -> None:
+    name = "ko_harmlessness"
+    tasks = [one for one in reports("chance") if one.name != name]
+    (plain,) = [one for one in reports("best") if one.name == name]
+    same = Levels(chance=33.3, best=math.nextafter(33.3, 34))
+    index = computed([*tasks, plain.model_copy(update={"levels": same})])
+    (part,) = [part for part in index.tasks if part.name == name]
+    assert part.levels_are == "assumed"
+    assert part.corrected.value == pytest.approx(100)
+
+
 def test_generated_answers_and_other_metrics_have_no_levels() -> None:
     for name, metric in (("ko_gsm8k", "exact_match_strict"), ("ko_gpqa", "brier")):
         task = load_task(name)
@@ -386,6 +400,7 @@ def test_a_suite_may_have_an_index_of_its_own(tmp_path: Path) -> None:
         ({"published": "exact_match_strict"}, "has no metric 'exact_match_strict'"),
         ({"best": {"value": 25, "status": "known", "why": "x"}}, "must be above 'chance'"),
         ({"weight": 0}, "greater than 0"),
+        ({"weight": 1e308}, "less than or equal to 1000000"),
         ({"weigth": 1}, "unknown field"),
     ],
 )

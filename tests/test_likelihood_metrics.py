@@ -17,6 +17,7 @@ from ko_eval.scorers.choice_likelihood import ChoiceLikelihood
 from ko_eval.scorers.context_likelihood import ContextLikelihood
 from ko_eval.scorers.likelihoods import softmax
 from ko_eval.stats.calibration import brier_score, calibration_error
+from ko_eval.stats.estimates import wilson_interval
 from ko_eval.types import FailedResponse, LoglikelihoodResponse, Sample
 
 SAMPLE = Sample("s", {}, target=0, choices=("가", "나다", "라마바사"))
@@ -134,6 +135,13 @@ def test_probabilities_of_choices_sum_to_one(sums: list[float]) -> None:
     probabilities = softmax(sums)
     assert math.fsum(probabilities) == pytest.approx(1.0)
     assert all(0 <= p <= 1 for p in probabilities)
+
+
+@pytest.mark.parametrize("hit", [0.0, 1.0])
+def test_a_calibration_error_of_nothing_is_as_unsure_as_the_accuracy(hit: float) -> None:
+    metric = calibration_error([hit] * 10, [hit] * 10)
+    assert (metric.value, metric.low) == (0.0, 0.0)
+    assert metric.high == pytest.approx(wilson_interval(0, 10)[1])
 
 
 def test_a_failed_sample_is_wrong_but_says_nothing_about_calibration() -> None:

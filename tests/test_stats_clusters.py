@@ -18,6 +18,7 @@ from ko_eval.errors import DataError, TaskError
 from ko_eval.resources import shipped
 from ko_eval.runs.scoring import sample_line, score_task
 from ko_eval.scorers.registry import create_scorer
+from ko_eval.stats.paired import tango_interval
 from ko_eval.tasks.definition import TaskDefinition
 from ko_eval.tasks.prepare import PreparedTask, prepare_task
 from ko_eval.tasks.registry import load_task, task_names
@@ -221,6 +222,17 @@ def test_the_format_loss_of_instructions_is_that_of_their_pooled_shares() -> Non
     assert loss.shown.stderr is not None and after.stderr is not None
     # Both are read from the same responses, so their difference is surer than either.
     assert loss.shown.stderr < 100 * after.stderr
+
+
+@pytest.mark.parametrize("name", ["ko_gsm8k", "ko_eqbench"])
+def test_a_format_loss_of_nothing_is_as_unsure_in_points_as_in_shares(name: str) -> None:
+    task = prepared(load_task(name), limit=20)
+    unread = [GenerateResponse(text="음…", finish_reason="stop")] * 20
+    loss = judged(task, unread).format_loss
+    assert loss is not None
+    assert (loss.shown.value, loss.shown.stderr) == (0.0, 0.0)
+    half = 100 * tango_interval(0, 0, 20)[1]
+    assert (loss.shown.low, loss.shown.high) == pytest.approx((-half, half))
 
 
 def test_the_verdict_valid_is_the_only_metric_without_an_error() -> None:

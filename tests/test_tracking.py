@@ -73,7 +73,9 @@ def test_no_name_is_the_beginning_of_another(result: RunResult) -> None:
 
 
 def test_what_is_no_number_is_not_sent(result: RunResult) -> None:
-    nothing = Value(value=float("nan"), stderr=float("inf"), low=None, high=None, n=0)
+    nothing = Value.model_construct(
+        value=float("nan"), stderr=float("inf"), low=None, high=None, n=0
+    )
     sent = scalars(result.model_copy(update={"average": nothing}))
     assert not [name for name in sent if name.startswith("overall/")]
 

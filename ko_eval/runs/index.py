@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 from ko_eval.errors import TaskError, near_miss
@@ -78,8 +79,6 @@ def index_of(suite: SuiteDefinition | None, tasks: Sequence[TaskReport]) -> Inde
         for name, entry in group.tasks.items()
     ]
     published = [_points(reports[name], entry, entry.published) for name, entry in entries.items()]
-    if not all(_is_sound(one) for one in (*published, *(part.corrected for part in parts))):
-        return None
     return Index(
         name=suite.name,
         definition_sha256=definition_hash(definition),
@@ -141,7 +140,10 @@ def _is_sound(value: Value) -> bool:
 
 
 def _measured(report: TaskReport, entry: IndexEntry) -> bool:
-    return all(name is None or name in report.metrics for name in (entry.metric, entry.published))
+    names = [name for name in (entry.metric, entry.published) if name is not None]
+    if not all(name in report.metrics for name in names):
+        return False
+    return all(map(_is_sound, (report.shown, *(report.metrics[name] for name in names))))
 
 
 def _shares(definition: IndexDefinition) -> Mapping[str, float]:
@@ -174,7 +176,12 @@ def _task(report: TaskReport, entry: IndexEntry, category: str, weight: float) -
 def _levels(report: TaskReport, entry: IndexEntry, metric: str) -> tuple[Levels, LevelsSource]:
     """What the run computed on its rows, where that makes sense; else what the file says."""
     computed = report.levels
-    if computed is not None and metric == report.metric and computed.best > computed.chance:
+    if (
+        computed is not None
+        and metric == report.metric
+        and computed.best > computed.chance
+        and not math.isclose(computed.best, computed.chance, rel_tol=1e-9)
+    ):
         return computed, "computed"
     # As sure as the less sure of the two.
     order = ("known", "inferred", "assumed")

@@ -5,24 +5,27 @@ Fields are only ever added within a major `schema_version`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ko_eval.errors import DataError, first_line
+from ko_eval.errors import DataError
 from ko_eval.tasks.definition import Fact
 from ko_eval.types import Metric
 
 SCHEMA_VERSION = "1.4"
+
+_LARGEST = 100_000_000  # bytes; a result with every subject of a large suite is below 2 MB
 
 # No count of a result is larger, tokens included, nor any time in seconds.
 _MOST = 10**15
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Value(_Part):
@@ -57,7 +60,11 @@ class DataUsed(_Part):
     source: str
     sha256: str = Field(description="of the rows' content in order")
     revision: str | None = Field(description="commit on the hub")
-    dropped: int = Field(description="rows that the source's filter left out")
+    dropped: int = Field(
+        default=0,
+        description="rows that the source's filter left out; the first results, which do not say, "
+        "had no filter",
+    )
 
 
 class Tokens(_Part):
@@ -140,7 +147,10 @@ class TaskReport(_Part):
         default=None, description="null in results before 1.2, and of servers"
     )
     seconds: float = Field(description="time of the engine, all sessions of the run together")
-    definition_sha256: str = Field(description="of the task definition as used")
+    definition_sha256: str = Field(
+        default="unknown",
+        description="of the task definition as used; `unknown` in the first results",
+    )
     protocol: dict[str, Fact]
     notes: list[str]
 
@@ -247,6 +257,8 @@ def read_result(path: Path) -> RunResult:
     try:
         if file.exists() and not file.is_file():
             raise DataError("a result must be an ordinary file", where=str(file))
+        if file.stat().st_size > _LARGEST:
+            raise DataError(f"a result is not larger than {_LARGEST:,} bytes", where=str(file))
         content = file.read_bytes()
         version = _Versioned.model_validate_json(content).schema_version
         if _version_numbers(version)[0] != ours[0]:
@@ -266,13 +278,24 @@ def read_result(path: Path) -> RunResult:
             hint="give a run directory that holds results.json",
         ) from error
     except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(
-            f"the file holds no result of a run: {first_line(error)}", where=str(file)
+            f"the file holds no result of a run: {place}: {first['msg'][:1].lower()}"
+            f"{first['msg'][1:]}",
+            where=str(file),
+            hint="give a run directory, or its results.json",
         ) from error
 
 
 def _check_counts(result: RunResult, file: Path) -> None:
     """Raise `DataError` for counts and times that no run has, and nothing can compute with."""
+    names = Counter(task.name for task in result.tasks)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DataError(
+            f"the result is not that of a run: task '{twice[0]}' stands in it twice",
+            where=str(file),
+        )
     for task in result.tasks:
         counts = {"n": task.n, **task.outcomes, **task.tokens.model_dump()}
         if task.usage is not None:

@@ -103,11 +103,14 @@ def _format_loss(
         if metrics[published].n == metrics[korean].n:  # else they are means over other samples
             after, before = metrics[korean], metrics[published]
             together = [s for s in scores if korean in s.metrics and published in s.metrics]
+            # As shares of the most, by which the statistics know how large a difference could be.
+            most = most_of(published)
             found = paired_metric(
-                _averaged(scorer, published, together),
-                _averaged(scorer, korean, together),
+                [value / most for value in _averaged(scorer, published, together)],
+                [value / most for value in _averaged(scorer, korean, together)],
                 clusters(together),
             )
+            found = scaled(found, most)
             value = after.value - before.value
             if not math.isclose(found.value, value, abs_tol=1e-9):
                 # Over the same number of samples, but not the same ones.
@@ -120,6 +123,11 @@ def _averaged(scorer: Scorer, metric: str, scores: Sequence[SampleScore]) -> Seq
     """The values whose mean the metric is."""
     values = scorer.pseudo_values(metric, scores) if isinstance(scorer, HasPseudoValues) else None
     return [score.metrics[metric] for score in scores] if values is None else values
+
+
+def most_of(metric: str) -> float:
+    """The most that a sample is worth in the metric's own unit: 1 for shares."""
+    return 100.0 if metric.startswith(("eqbench", "percent_")) else 1.0
 
 
 def average(shown: Sequence[Metric]) -> Metric:

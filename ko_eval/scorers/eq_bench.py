@@ -35,6 +35,9 @@ from ko_eval.types import (
 _AFTER_WORD = re.compile(r":\s+(\d+)")
 # Reference: an answer of random ratings scores 0 on average with this factor.
 _ADJUSTMENT = 0.7477
+# What answers of one kind earn on average: 100 if all are right, −79 on the public English
+# questions if everything is rated 10.
+_SPAN = (-100.0, 100.0)
 # The original calls a result invalid under this share of parseable answers (FACTS 3.5).
 _VALID_FROM_PERCENT = 83.0
 _NAMES = ("eqbench", "percent_parseable", "eqbench_korean", "percent_parseable_korean")
@@ -106,8 +109,8 @@ def parsed_ratings(text: str, names: Sequence[str]) -> dict[str, float] | None:
 
 
 def _as_float(digits: str) -> float:
-    # More digits than a float holds would overflow; such a rating is as wrong as any huge one.
-    return float(digits) if len(digits) < 300 else 1e300
+    # Squares and cubes of more digits would overflow; such a rating is as wrong as any huge one.
+    return float(digits) if len(digits) < 50 else 1e50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +177,9 @@ class EqBench:
             nothing = Metric(0.0, None, None, None, 0)
             values = [score.metrics[points] for score in counted]
             metrics[points] = (
-                mean_metric(values, clusters(counted)) if counted or not scores else nothing
+                mean_metric(values, clusters(counted), span=_SPAN)
+                if counted or not scores
+                else nothing
             )
             metrics[parseable] = scaled(share_metric(read, clusters(scores)), 100)
         if self.unparseable == "exclude":

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ko_eval.stats.estimates import score_interval
 from ko_eval.stats.units import Clusters, FloatArray, unit_numbers
 from ko_eval.types import Metric
 
@@ -43,7 +44,8 @@ def calibration_error(
     it holds the true errors under which a value as high, or as low, as the one found is not rarer
     than 2.5 % (a parametric bootstrap, inverted as a test: Davison and Hinkley 1997, section 5.3).
     The distances of the bins are drawn from the normal distribution with their (cluster-robust)
-    covariance, around those found times a factor, which is what varies. With fewer than some 50
+    covariance, around those found times a factor, which is what varies. Where all are right, or all
+    wrong, the upper limit allows for the accuracy's own (Wilson 1927). With fewer than some 50
     samples the covariance itself is uncertain, and the interval somewhat too short.
 
     Args:
@@ -68,14 +70,14 @@ def calibration_error(
     draws = np.random.default_rng(seed).standard_normal((_ROUNDS, BINS))
     noise = draws @ _root(factor.T @ factor)
     errors = np.abs(distances + noise).sum(axis=1)
-    spread = float(np.quantile(errors, 0.975))
+    high = value * _factor(distances, noise, 0.025) if value else float(np.quantile(errors, 0.975))
+    if float(np.ptp(hit)) == 0:
+        high = max(high, value + score_interval(0.0, many)[1])
     return Metric(
         value=value,
         stderr=float(errors.std(ddof=1)),
         low=min(value, value * _factor(distances, noise, 0.975)),
-        high=min(1.0, max(value, value * _factor(distances, noise, 0.025)))
-        if value
-        else min(1.0, spread),
+        high=min(1.0, max(value, high)),
         n=count,
     )
 

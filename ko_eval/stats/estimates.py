@@ -35,16 +35,25 @@ from ko_eval.types import Metric
 _BOOTSTRAPPED = range(10, 1001)
 
 
-def mean_metric(values: Sequence[float], clusters: Clusters = None, *, seed: int = 0) -> Metric:
+def mean_metric(
+    values: Sequence[float],
+    clusters: Clusters = None,
+    *,
+    seed: int = 0,
+    span: tuple[float, float] | None = None,
+) -> Metric:
     """The mean of values of any size.
 
     The standard error is s/√n with the n−1 sample deviation, as the reference computes it (FACTS
     3.1), or cluster-robust (`mean_variance`). The interval is a BCa bootstrap's with 10 to 1,000
-    independent units, else value ± t·stderr.
+    independent units, else value ± t·stderr. Where all values are equal it is empty, unless `span`
+    is given: then as many other samples as Wilson's interval of none in so many independent units
+    allows may lie at an end of the span.
 
     Args:
         clusters: the cluster of each value.
         seed: of the bootstrap.
+        span: the least and the most that a value can be.
 
     Raises:
         DataError: there are no values, or not as many clusters.
@@ -52,6 +61,12 @@ def mean_metric(values: Sequence[float], clusters: Clusters = None, *, seed: int
     array = filled(values)
     value = float(array.mean())
     metric = metric_from_influence(value, array - value, n=array.size, clusters=clusters)
+    if metric.stderr is None:
+        return metric
+    if span is not None and float(np.ptp(array)) <= ROUNDING * max(1.0, abs(value)):
+        unseen = score_interval(0.0, units(array, clusters).sums.size)[1]
+        below, above = max(0.0, value - span[0]), max(0.0, span[1] - value)
+        return dataclasses.replace(metric, low=value - unseen * below, high=value + unseen * above)
     if metric.stderr and units(array, clusters).sums.size in _BOOTSTRAPPED:
         low, high = bca_interval(array, seed=seed, clusters=clusters)
         return dataclasses.replace(metric, low=low, high=high)

@@ -179,13 +179,17 @@ class Level(_Checked):
     why: Text
 
 
+# Weights far beyond this have a sum that is no number.
+Weight = Annotated[float, Field(gt=0, le=1_000_000)]
+
+
 class IndexEntry(_Checked):
     """A task in an index.
 
     `metric` counts in the index, `published` in the plain average beside it; both are the task's
     leading metric where they are not given. `scale` turns them into the board's points. `chance`
-    is what answering without reading the question earns, `best` what a perfect model earns; where
-    a run computes both on its own rows, those are taken. `weight` is within the category.
+    is what guessing earns, `best` what a perfect model earns; where a run computes both on its own
+    rows, those are taken. `weight` is within the category.
     """
 
     metric: Name | None = None
@@ -193,7 +197,7 @@ class IndexEntry(_Checked):
     scale: Annotated[float, Field(gt=0)] = 100.0
     chance: Level
     best: Level = Level(value=100.0, status="known", why="the end of the scale")
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Weight = 1.0
 
     @model_validator(mode="after")
     def _best_is_above_chance(self) -> IndexEntry:
@@ -207,7 +211,7 @@ class IndexEntry(_Checked):
 class IndexGroup(_Checked):
     """A category of an index: its weight with the reason, and its tasks by name."""
 
-    weight: Annotated[float, Field(gt=0)]
+    weight: Weight
     why: Text
     tasks: Annotated[dict[Name, IndexEntry], Field(min_length=1)]
 
