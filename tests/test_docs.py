@@ -26,7 +26,7 @@ from tiny_model import make_tiny_llama
 
 from ko_eval.cli.main import app
 from ko_eval.runs.result import ModelUsed, RunResult, TaskReport
-from ko_eval.tasks.registry import load_task, task_names
+from ko_eval.tasks.registry import load_suite, load_task, task_names
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -153,6 +153,17 @@ def test_the_page_of_facts_holds_every_fact_of_every_task(page: str) -> None:
             assert re.search(rf"^\| `{fact}` \| .* \| {status} \| ", section, flags=re.M), fact
             facts += 1
     assert facts > 200
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_the_table_of_the_nine_counts_facts_as_their_tasks_do(page: str) -> None:
+    text = path_of(page).read_text(encoding="utf-8")
+    for name in load_suite("leaderboard2").tasks:
+        (row,) = re.findall(rf"^\| `{name}` \| `\w+` \| (.*)\|$", text, flags=re.M)
+        cells = [[part for part in cell.split(",") if part.strip()] for cell in row.split("|")[2:]]
+        facts = [fact.status for fact in load_task(name).protocol.values()]
+        wanted = [facts.count(status) for status in ("known", "inferred", "assumed")]
+        assert [len(cell) for cell in cells] == wanted, name
 
 
 def test_the_fields_of_results_are_all_described() -> None:

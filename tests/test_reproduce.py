@@ -15,6 +15,7 @@ from hostile import Run, refused
 from result_files import write_result
 from short_runs import options
 
+from ko_eval.errors import UsageError
 from ko_eval.reports.reproduction import Compared, Reproduction, reproduction
 from ko_eval.runs.card_items import hashes_for
 from ko_eval.runs.card_making import card_text, make_card
@@ -160,6 +161,8 @@ def test_the_script_makes_the_same_card_and_refuses_what_is_no_suite_run(
     done = subprocess.run([*script, str(private), str(made)], capture_output=True, text=True)
     assert done.returncode == 2
     assert "error: a card is made of a suite on the bundled items" in done.stderr
+    with pytest.raises(UsageError, match="margin cannot be 0"):
+        make_card(run, source="this test", suite=str(suite), margin=0.0)
 
 
 # What follows compares with published scores: results without a model, and cards as users write.
@@ -239,7 +242,13 @@ def test_a_board_row_gets_no_verdict_from_other_data(here: Run, tmp_path: Path, 
 
 
 def test_a_board_row_is_not_evaluated_on_data_that_cannot_reproduce_it(here: Run) -> None:
-    refused(here("reproduce", "leaderboard2-gemma-ko-v01"), "private test sets", "--data PATH")
+    board = "leaderboard2-gemma-ko-v01"
+    for data in ((), ("--data", "bundled"), ("--data", "hub"), ("--data", "hub:org/rows")):
+        refused(here("reproduce", board, *data), "private test sets", "--data PATH")
+    public = "kobest-koalpaca-polyglot-5.8b"
+    refused(here("reproduce", public, "--data", "bundled"), "hub data, which --data bundled")
+    refused(here("reproduce", "demo-bundled", "--data", "rows"), "bundled data, which --data rows")
+    refused(here("reproduce", public, "--shots", 5), "with 0 shots", "--shots 5 is not")
 
 
 def test_private_rows_of_the_published_number_are_taken_for_the_published_ones(
@@ -274,6 +283,48 @@ def test_a_coarse_value_is_as_wide_as_its_rounding(tmp_path: Path) -> None:
     assert (sharp.verdict, coarse.verdict) == ("equivalent", "undecided")
 
 
+def test_what_follows_from_rounded_values_is_as_wide_as_all_their_rounding(
+    tmp_path: Path,
+) -> None:
+    directory = write_result(tmp_path, shown={"ko_gpqa": 52.0}, label="private")
+    score = {"task": "ko_gpqa", "metric": "acc", "value": 50.03, "n": 100, "steps": 1}
+    follows = {**score, "status": "inferred", "within": 0.085}
+    sharp = only(compared(published(scores=[score]), directory))
+    wide = only(compared(published(scores=[follows]), directory))
+    assert (sharp.verdict, wide.verdict) == ("equivalent", "undecided")
+    # Nobody published it: that no k of N gives it says nothing.
+    assert (sharp.reach, wide.reach) == ("no k/100", "not published")
+
+
+def test_a_lucky_error_of_few_clusters_decides_nothing(tmp_path: Path) -> None:
+    """Ten twins, of which nearly all have one of two right: the interval knows better."""
+    drawn = read_result(write_result(tmp_path, shown={"ko_gpqa": 45.0}, n=20, label="private"))
+    few = Value(value=0.45, stderr=0.05, low=0.231, high=0.690, n=20)
+    task = drawn.tasks[0].model_copy(update={"metrics": {"acc": few}})
+    run = drawn.model_copy(update={"tasks": [task], "limit": 20})
+    score = {"task": "ko_gpqa", "metric": "acc", "value": 53.33, "n": 30, "steps": 1}
+    row = only(reproduction("card", published(scores=[score]), run))
+    assert (row.verdict, row.basis) == ("undecided", "part of the items")
+
+
+def test_a_card_is_called_by_its_whole_name(here: Run, tmp_path: Path) -> None:
+    directory = write_result(tmp_path / "run", label="private")
+    path = tmp_path / "우리 모델 0.5b.yaml"
+    path.write_text(card_text(published()), encoding="utf-8")
+    for card, name in (
+        ("leaderboard2-qwen2.5-0.5b-instruct", "leaderboard2-qwen2.5-0.5b-instruct"),
+        (path, "우리 모델 0.5b"),
+    ):
+        found = json.loads(here("reproduce", card, directory, "--json").out)
+        assert found["card"] == name
+
+
+def test_a_run_of_another_suite_than_the_card_is_said_to_be_one(here: Run, tmp_path: Path) -> None:
+    directory = write_result(tmp_path / "run", suite="leaderboard2")
+    done = here("reproduce", "demo-bundled", directory)
+    assert "the run is of the suite 'leaderboard2', the card of 'machine-check'" in done.out
+
+
 def test_a_wider_margin_is_taken_and_named(here: Run, tmp_path: Path) -> None:
     directory = write_result(tmp_path / "run", shown={"ko_gpqa": 57.0}, label="private")
     path = tmp_path / "card.yaml"
@@ -306,14 +357,16 @@ def test_what_was_measured_otherwise_is_not_compared(
 
 def test_a_public_score_is_compared_with_rows_of_the_same_dataset_only(tmp_path: Path) -> None:
     drawn = read_result(write_result(tmp_path, shown={"ko_gpqa": 50.0}, label="hub"))
-    data = drawn.tasks[0].data.model_copy(update={"source": "org/one, test"})
+    data = drawn.tasks[0].data.model_copy(update={"source": "org/one / main / test"})
     directory = write_result(
         tmp_path, shown={"ko_gpqa": 50.0}, label="hub", tasks={"ko_gpqa": {"data": data}}
     )
     same = published(data="hub", dataset="org/one")
     other = published(data="hub", dataset="org/two")
+    shorter = published(data="hub", dataset="org/on")
     assert compared(same, directory).verdict == "equivalent"
     assert compared(other, directory).verdict == "not comparable"
+    assert compared(shorter, directory).verdict == "not comparable"
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def reproduce(
     """
     with boundary(debug=debug, resumable=run is None):
         from ko_eval.errors import UsageError
-        from ko_eval.runs.cards import load_card
+        from ko_eval.runs.cards import card_title, load_card
 
         if margin is not None and not 0 < margin <= 1e6:
             raise UsageError(f"--margin cannot be {margin:g}", hint="give points, such as 2")
@@ -101,7 +101,7 @@ def reproduce(
 
             result = read_result(run)
             directory = run if run.is_dir() else run.parent
-        verdict = _show(Path(card).stem, chosen, result, directory, margin, json_output)
+        verdict = _show(card_title(card), chosen, result, directory, margin, json_output)
         if code := _EXIT_CODES[verdict]:
             raise SystemExit(code)
 
@@ -150,8 +150,8 @@ def _options(card: Card, asked: _Asked, out: Path, trust_remote_code: bool) -> R
         suite=card.suite,
         tasks=() if whole else card.tasks,
         variant=variant,
-        shots=shots if asked.shots is None else asked.shots,
-        data=asked.data or card.run.data or _public_data(card),
+        shots=shots if asked.shots is None else _allowed_shots(card, asked.shots),
+        data=_data(card, asked.data),
         limit=asked.limit or card.run.limit,
         chat_template=one_of("--chat-template", template, templates),
         engine=one_of("--engine", asked.engine or "auto", engines),
@@ -166,15 +166,37 @@ def _options(card: Card, asked: _Asked, out: Path, trust_remote_code: bool) -> R
     )
 
 
-def _public_data(card: Card) -> str:
+def _data(card: Card, asked: str | None) -> str:
+    """The rows to evaluate; those that the verdict would not be about are refused now."""
     from ko_eval.errors import UsageError
 
-    if card.data == "private":
+    data = asked or card.run.data
+    label = data.partition(":")[0] if data else card.data
+    if card.data == "private" and (data is None or label in ("bundled", "hub")):
         raise UsageError(
             "the scores of this card are of private test sets, which ko-eval does not have",
             hint="give the board's rows with --data PATH, or a finished RUN on them",
         )
-    return card.data
+    if card.data != label and "bundled" in (card.data, label):
+        raise UsageError(
+            f"the scores of this card are of {card.data} data, which --data {data} is not",
+            hint="leave --data out",
+        )
+    return data or card.data
+
+
+def _allowed_shots(card: Card, asked: int) -> int:
+    """The number of examples that was asked for, if the card leaves it open."""
+    from ko_eval.errors import UsageError
+
+    published = {score.shots for score in card.shown.values()} - {None}
+    if published - {asked}:
+        counts = " and ".join(map(str, sorted(count for count in published if count is not None)))
+        raise UsageError(
+            f"the scores of this card are with {counts} shots, which --shots {asked} is not",
+            hint="leave --shots out",
+        )
+    return asked
 
 
 def _shots_and_variant(card: Card) -> tuple[int | None, str | None]:

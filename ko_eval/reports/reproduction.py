@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ko_eval.reports.reproduction_grounds import (
@@ -193,7 +194,7 @@ def _compared(
     row = dataclasses.replace(row, difference=difference, basis=basis, exact=exact, reasons=doubt)
     if error is None:
         return dataclasses.replace(row, verdict="undecided"), None
-    rounding = 0.5 * 10.0**-digits + _ROUNDING
+    rounding = card.rounding_of(score) + _ROUNDING
     return row, _Estimate(difference, error, rounding, basis)
 
 
@@ -310,6 +311,10 @@ def _notes(card: Card, result: RunResult, scores: Sequence[Compared]) -> list[st
         notes.append("which revision of the model was published on is unknown")
     if card.revision and revision and not revision.startswith(card.revision):
         notes.append(f"the run has revision {revision} of the model, the card {card.revision}")
+    suite = card.suite and Path(card.suite).stem
+    if card.items and suite != result.suite:
+        asked = f"the suite '{result.suite}'" if result.suite else "single tasks"
+        notes.append(f"the run is of {asked}, the card of '{suite}', which may ask otherwise")
     if result.failed:
         notes.append(f"{result.failed} samples of the run failed and count as zero")
     left_out = sum(row.verdict == "not comparable" for row in scores)

@@ -35,7 +35,7 @@ def why_not_comparable(card: Card, score: Score, task: TaskReport) -> list[str]:
         reasons.append(f"{label} data: the card is of the bundled items")
     elif card.data == "hub" and label == "bundled":
         reasons.append("bundled data: the published score is of a public dataset")
-    elif card.dataset and label == "hub" and card.dataset not in task.data.source:
+    elif card.dataset and label == "hub" and card.dataset != task.data.source.split(" / ")[0]:
         reasons.append(f"the rows are of {task.data.source}, the published ones of {card.dataset}")
     if score.shots is not None and score.shots != task.shots:
         reasons.append(f"the run has {task.shots} shots, the published score {score.shots}")
@@ -80,12 +80,15 @@ def _doubts(score: Score, ours: Value) -> tuple[str, ...]:
 
 
 def _own_error(score: Score, ours: Value) -> float | None:
-    """The run's own standard error; of its Wilson interval where all items came out the same."""
-    if ours.stderr:
-        return ours.stderr
-    if ours.low is None or ours.high is None or ours.high <= ours.low:
-        return None
-    return (ours.high - ours.low) / (2 * Z_95)
+    """The run's own standard error, or that of its interval where this is the wider one.
+
+    The interval knows what the bare error does not: that all items of a sample may come out the
+    same by chance, and that few clusters say little of how far clusters differ.
+    """
+    found = [] if ours.stderr is None else [ours.stderr]
+    if ours.low is not None and ours.high is not None:
+        found.append((ours.high - ours.low) / (2 * Z_95))
+    return max(found, default=0.0) or None
 
 
 def _published_error(score: Score, own: float, n: int) -> float:
@@ -105,7 +108,9 @@ def reach_of(score: Score, digits: int) -> tuple[int | None, str]:
     if score.n is None:
         return None, "N unknown"
     if score.steps is None:
-        return None, "no share of items"
+        return None, "no known share"
+    if score.status != "known":
+        return None, "not published"
     n = score.n * score.steps
     # What is called a percentage is one already, whatever it is shown times.
     full = score.scale * (100 if score.metric.startswith("percent_") else 1)

@@ -55,6 +55,8 @@ class Score(_Checked):
         status: `known` as published, or `inferred` from other published values.
         scale: the value is the metric times this.
         digits: after the point; None where the card's own count holds.
+        within: points that the value may be off, where that is more than its digits say: one that
+            follows from nine rounded others carries the rounding of all of them.
         n: items it is a mean over, as far as known, with the status of that count.
         steps: the items' values are multiples of 1/steps, so that the metric is a multiple of
             1/(n·steps); None where it is no such share, and any value can be reached.
@@ -68,6 +70,7 @@ class Score(_Checked):
     status: Status = "known"
     scale: Annotated[float, Field(gt=0, le=1e6)] = 100.0
     digits: Annotated[int, Field(ge=0, le=15)] | None = None
+    within: Annotated[float, Field(gt=0, le=1e6)] | None = None
     n: Count | None = None
     n_status: Status = "known"
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -174,6 +177,10 @@ class Card(_Checked):
         """Digits after the point that a value was published with."""
         return self.digits if score.digits is None else score.digits
 
+    def rounding_of(self, score: Score) -> float:
+        """Points that a published value may lie from the one it was rounded from."""
+        return 0.5 * 10.0 ** -self.digits_of(score) if score.within is None else score.within
+
 
 def card_names() -> list[str]:
     """Names of all cards that ship with ko-eval, sorted."""
@@ -187,6 +194,11 @@ def all_cards() -> dict[str, Card]:
         TaskError: a card is wrong.
     """
     return {name: load_card(name) for name in card_names()}
+
+
+def card_title(name: str) -> str:
+    """What a card is called, by whose name or path it was loaded."""
+    return name if name in card_names() else Path(name).stem
 
 
 def load_card(name: str) -> Card:
