@@ -102,6 +102,7 @@ def main() -> int:
             Row(what=f"{what}: drawn", ours=f"{drawn:.2f} s", measured=drawn, at_most=2.0),
             Row(what=f"{what}: search", ours=f"{searched:.2f} s"),
         ],
+        ratio="seconds",
     )
     return 0
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ko_eval.runs.files import safe_name
 from ko_eval.runs.result import DataUsed, ModelUsed, RunResult, TaskReport, Tokens, Value
 from ko_eval.runs.scoring import average
 from ko_eval.stats.estimates import mean_metric, scaled, share_metric
@@ -197,7 +198,8 @@ def _write_samples(directory: Path, task: str, metric: str, values: NDArray[np.f
         )
         for number, value in enumerate(values, start=1)
     ]
-    (folder / f"{task}.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    path = folder / f"{safe_name(task)}.jsonl"
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def _value(metric: Metric) -> Value:

@@ -158,6 +158,28 @@ def test_the_index_stands_beside_the_average_where_all_have_the_same(
     assert [entry["index"] and entry["index"]["value"] for entry in entries] == shown
 
 
+def test_an_index_of_another_definition_is_not_shown_for_those_that_are_not_ranked(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path, "a", dict.fromkeys(TWO, 60.0), **index(20.0))
+    failed = {name: {"outcomes": {"ok": 39, "failed": 1}} for name in TWO}
+    make(tmp_path, "b", tasks=failed, **index(10.0, "other"))
+    board = json.loads(as_json(built(tmp_path)))["boards"][0]
+    assert [entry["standing"] for entry in board["entries"]] == ["ranked", "not ranked"]
+    assert [entry["index"] and entry["index"]["value"] for entry in board["entries"]] == [20, None]
+
+
+def test_a_model_without_an_error_does_not_hide_which_tasks_separate_the_others(
+    tmp_path: Path,
+) -> None:
+    for name, value in {"a": 20.0, "b": 50.0, "c": 80.0}.items():
+        make(tmp_path, name, dict.fromkeys(TWO, value))
+    bare = {"value": 50.0, "stderr": None, "low": None, "high": None, "n": 40}
+    make(tmp_path, "bare", tasks={name: {"shown": bare} for name in TWO})
+    tasks = json.loads(as_json(built(tmp_path)))["boards"][0]["tasks"]
+    assert [task["separation"] is None for task in tasks] == [False, False]
+
+
 # --- what is not ranked ------------------------------------------------------------------------
 
 
@@ -286,7 +308,8 @@ def test_a_wrong_fact_is_an_error_that_names_the_field(tmp_path: Path, text: str
     (tmp_path / "m.yaml").write_text(text)
     with pytest.raises(TaskError, match="where") as raised:
         read_model_facts(tmp_path / "m.yaml")
-    assert "org/a" in str(raised.value.where)
+    assert "'org/a." in str(raised.value.where)
+    assert "parameters, licence" in str(raised.value.hint)
 
 
 def test_csv_holds_all_rows_and_no_formula(tmp_path: Path) -> None:

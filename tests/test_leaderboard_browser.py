@@ -63,6 +63,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board of two models: one with a lopsided interval, one with an empty one."""
+    runs, place = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("odd")
+    for name, low, value, high in (("one", 0.4, 2.0, 10.5), ("two", 0.0, 0.0, 0.0)):
+        shown = {"value": value, "stderr": 2.0 if high else 0.0, "low": low, "high": high, "n": 50}
+        changes = {"ko_gsm8k": {"shown": shown, "outcomes": {"constructor": 50}}}
+        write_result(
+            runs / name, model=f"org/{name}", shown={"ko_gsm8k": value}, n=50, samples=False,
+            tasks=changes,
+        )  # fmt: skip
+    write_site(build([runs], title="Odd board", facts={}, cards=[])[0], place)
+    return place
+
+
 @pytest.fixture
 def ranking(page: Page, site: Path) -> Page:  # noqa: F811
     open_file(page, site / "index.html")
@@ -224,6 +239,28 @@ def test_neighbours_are_undecided(page: Page, site: Path) -> None:  # noqa: F811
     assert page.locator(".duel").inner_text().count("Undecided") == 1
     verdicts = page.locator(".verdict").all_inner_texts()
     assert verdicts == ["undecided"] * len(NINE)
+
+
+def test_the_verdict_on_the_averages_is_that_of_their_interval(page: Page, odd: Path) -> None:  # noqa: F811
+    open_file(page, odd / "compare.html")
+    said = page.inner_text(".duel")
+    low, high = map(float, re.findall(r"\[([\d.]+), ([\d.]+)\]", said.replace("−", "-"))[1])
+    assert 0 < low < high and "Undecided" not in said
+
+
+def test_an_outcome_that_nobody_knows_is_shown_by_its_name(page: Page, odd: Path) -> None:  # noqa: F811
+    open_file(page, odd / "model.html")
+    page.goto(f"{page.url}#model=org/one")
+    page.wait_for_selector("[data-outcomes] span")
+    assert page.inner_text("[data-outcomes]") == "constructor 50"
+    page.wait_for_selector("dl.facts.card")
+
+
+def test_what_cannot_be_drawn_is_said_in_whole_words(page: Page, odd: Path) -> None:  # noqa: F811
+    open_file(page, odd / "index.html")
+    page.wait_for_selector("#by_cost .empty")
+    assert page.inner_text("#by_cost") == "Nothing to draw: Cost is unknown for these models."
+    assert page.inner_text("#by_cost-note") == ""
 
 
 def test_what_is_not_ranked_is_explained(page: Page, site: Path) -> None:  # noqa: F811

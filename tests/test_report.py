@@ -6,6 +6,7 @@ import base64
 import gzip
 import html
 import json
+import os
 import re
 import subprocess
 import sys
@@ -183,10 +184,75 @@ def test_runs_of_other_rows_are_said_to_be_so(made: Path, tmp_path: Path) -> Non
     assert "Ko-GSM8K: the runs were asked" not in report_page(read_runs([made]))
 
 
+def test_samples_of_another_task_or_number_are_refused(made: Path) -> None:
+    one, other = (made / "samples" / f"{name}.jsonl" for name in ("ko_gsm8k", "ko_gpqa"))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(DataError, match="none has 'exact_match_strict'"):
+        report_page(read_runs([made]))
+    one.write_bytes(content.partition(b"\n")[2])
+    with pytest.raises(DataError, match="19 in place of 20"):
+        report_page(read_runs([made]))
+
+
 def test_two_runs_of_one_model_are_told_apart(made: Path, tmp_path: Path) -> None:
     other = write_result(tmp_path / "other", shown={"ko_gsm8k": 40.0}, n=20)
     labels = [run.label for run in read_runs([made, other])]
     assert len(set(labels)) == 2 and all(label.startswith("org/model (") for label in labels)
+
+
+def test_runs_that_are_equal_in_name_and_fingerprint_are_numbered(made: Path) -> None:
+    labels = [run.label for run in read_runs([made, made])]
+    assert [label.rpartition(" ")[2] for label in labels] == ["#1", "#2"]
+
+
+def rows_of(page: str, caption: str) -> list[str]:
+    """The rows of a table as text, the columns joined by a space."""
+    table = page.partition(f'<caption id="{caption}">')[2].partition("</table>")[0]
+    cells = [re.findall(r"<t[hd][ >].*?</t[hd]>", row) for row in re.findall(r"<tr.*?</tr>", table)]
+    return [" ".join(re.sub("<[^>]+>", "", cell) for cell in row) for row in cells]
+
+
+def test_runs_with_equal_scores_keep_their_own_names(tmp_path: Path) -> None:
+    runs = [
+        write_result(tmp_path / name, model=name, shown={"ko_gpqa": 40.0}, n=20, samples=False)
+        for name in ("one", "two")
+    ]
+    page = report_page(read_runs(runs)).replace("\n", "")
+    for caption in ("c-scores", "c-metrics", "c-outcomes"):
+        named = [row for row in rows_of(page, caption) if "Ko-GPQA" in row]
+        assert len(named) == 2 and " one " in named[0] and " two " in named[1], caption
+
+
+def test_an_average_has_the_colour_of_its_run(tmp_path: Path) -> None:
+    runs = [
+        write_result(tmp_path / "a", model="a", samples=False, average=None),
+        write_result(tmp_path / "b", model="b", samples=False),
+    ]
+    page = report_page(read_runs(runs)).replace("\n", "")
+    rows = re.findall(r'<tr class="total">.*?</tr>', page.partition('id="c-scores"')[2])
+    assert 'class="f1"' in rows[0] and "<bdi>b</bdi>" in rows[0]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_score_that_is_no_number_is_refused(here: Run, made: Path, number: str) -> None:
+    file = made / "results.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["tasks"][0]["shown"]["value"] = "@"
+    file.write_text(json.dumps(content).replace('"@"', number), encoding="utf-8")
+    ended = here("report", made)
+    assert ended.code == 2 and "tasks.0.shown.value" in ended.err and str(file) in ended.err
+
+
+def test_a_report_with_private_items_says_so(here: Run, tmp_path: Path) -> None:
+    run = write_result(tmp_path / "run", shown={"ko_gsm8k": 40.0}, n=5, label="private")
+    note = str(pair(REPORT_WORDS["holds_items"]))
+    ended = here("report", run)
+    assert ended.code == 0 and "private" in ended.err and "--no-samples" in ended.err
+    assert note in (run / "report.html").read_text(encoding="utf-8")
+    ended = here("report", run, "--no-samples")
+    assert (ended.code, ended.err) == (0, "")
+    assert note not in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_what_a_stranger_wrote_is_text_in_the_page(tmp_path: Path) -> None:
@@ -254,6 +320,17 @@ def test_a_folder_as_the_file_is_refused(here: Run, made: Path, tmp_path: Path) 
     assert ended.code == 2 and "-o" in ended.err and "folder" in ended.err
 
 
+def test_only_a_report_is_written_over(here: Run, made: Path, tmp_path: Path) -> None:
+    results = (made / "results.json").read_bytes()
+    ended = here("report", made, "-o", made / "results.json")
+    assert ended.code == 2 and "not written over" in ended.err
+    assert (made / "results.json").read_bytes() == results
+    os.mkfifo(tmp_path / "pipe")
+    assert here("report", made, "-o", tmp_path / "pipe").code == 2
+    for _ in range(2):
+        assert here("report", made, "-o", tmp_path / "a.html").code == 0
+
+
 def test_more_runs_than_colours_are_refused(here: Run, made: Path) -> None:
     ended = here("report", *([made] * 9))
     assert ended.code == 2 and "leaderboard" in ended.err
@@ -315,6 +392,16 @@ def test_charts_hold_text_as_text() -> None:
     for chart in (bars(rows, label="x"), intervals(rows, label="x", reference=0.0)):
         assert ">한국어 &lt;b&gt;</text>" in chart and "<title>tiny</title>" in chart
         assert 'role="img" aria-label="x"' in chart
+
+
+def test_a_long_name_is_shortened_and_does_not_run_into_its_value() -> None:
+    names = ("short", "HAE-RAE Bench, standard nomenclature", "긴 이름의 과제" * 9)
+    rows = [Row(name, [Mark(40.0, 30.0, 50.0, text="40.00  [30.00, 50.00]")]) for name in names]
+    chart = bars(rows, label="x")
+    heights = [float(y) for y in re.findall(r'<text [^>]*y="([\d.]+)"', chart)]
+    apart = [value - name for name, value in zip(heights[::2], heights[1::2], strict=True)]
+    assert apart == [0.0, 18.0, 18.0]
+    assert f"<title>{names[2]}</title>" in chart and f">{names[2]}</text>" not in chart
 
 
 def test_a_bar_begins_at_zero_and_ends_at_its_value() -> None:

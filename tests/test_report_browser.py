@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,8 +194,8 @@ def test_a_sample_shows_prompt_thought_and_response(page: Page, one: Path) -> No
     assert "먼저 셋과" not in text and "하나에 하나를" not in text
     page.click("#sample summary >> nth=0")
     page.click("#sample .answer summary")
-    text = page.inner_text("#sample")
-    assert "먼저 셋과" in text and "하나에 하나를" in text
+    expect(page.locator("#sample")).to_contain_text("먼저 셋과")
+    expect(page.locator("#sample")).to_contain_text("하나에 하나를")
 
 
 def test_the_list_is_walked_with_the_arrow_keys(page: Page, one: Path) -> None:
@@ -209,6 +209,15 @@ def test_the_list_is_walked_with_the_arrow_keys(page: Page, one: Path) -> None:
     assert page.evaluate("document.activeElement.querySelector('.id').textContent") == (
         "ko_gsm8k-00052"
     )
+
+
+def test_the_step_buttons_keep_the_keyboard(page: Page, one: Path) -> None:
+    open_file(page, one)
+    page.wait_for_selector("#sample h3")
+    page.focus("#sample .steps button >> nth=1")
+    for name in ("ko_gsm8k-00002", "ko_gsm8k-00003"):
+        page.keyboard.press("Enter")
+        expect(page.locator("#sample h3").first).to_have_text(name)
 
 
 def test_runs_that_disagree_are_found(page: Page, two: Path) -> None:
@@ -232,21 +241,38 @@ def test_a_phone_needs_no_sideways_scrolling(
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
-@pytest.mark.slow
-def test_ten_thousand_samples_are_drawn_in_two_seconds(page: Page, tmp_path: Path) -> None:
+def test_of_ten_thousand_samples_a_page_and_one_sample_are_drawn(
+    page: Page, tmp_path: Path
+) -> None:
     run = write_result(tmp_path / "run", shown={"ko_gsm8k": 40.0}, n=10_000)
-    add_texts(
-        run,
-        "ko_gsm8k",
-        prompt=lambda name: f"{name}: " + "사과와 배를 이웃에게 나누어 준다. " * 20,
-        response=lambda name: f"{name}: " + "답은 일곱입니다. " * 30,
-    )
+    add_texts(run, "ko_gsm8k", response=lambda name: f"{name}: 답은 일곱입니다.")
     write_report(read_runs([run]), tmp_path / "report.html")
-    started = time.perf_counter()
+    open_file(page, tmp_path / "report.html")
+    expect(page.locator("#sample h3").first).to_have_text("ko_gsm8k-00001")
+    assert page.inner_text("#found") == "10,000 of 10,000 samples"
+    assert page.locator("#list li").count() == 50
+    assert page.inner_text("#where") == "page 1 of 200"
+    page.fill("#f-text", "ko_gsm8k-09999: 답")
+    expect(page.locator("#found")).to_have_text("1 of 10,000 samples")
+    assert "ko_gsm8k-09999: 답은 일곱입니다." in page.inner_text("#sample")
+
+
+def test_long_names_need_no_sideways_scrolling(page: Page, tmp_path: Path) -> None:
+    long = "Korean-" + "very-long-name-" * 20 + "긴이름" * 20
+    runs: list[Path] = []
+    for name in ("one", "two"):
+        run = write_result(tmp_path / name, model=f"{name}/{long}", shown={"ko_gpqa": 40.0}, n=5)
+        file = run / "results.json"
+        content = json.loads(file.read_text(encoding="utf-8"))
+        (task,) = content["tasks"]
+        task |= {"title": long, "groups": {long: task["shown"]}, "shots": len(runs)}
+        file.write_text(json.dumps(content), encoding="utf-8")
+        runs.append(run)
+    write_report(read_runs(runs), tmp_path / "report.html")
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     open_file(page, tmp_path / "report.html")
     page.wait_for_selector("#sample h3")
-    assert time.perf_counter() - started < 2
-    assert page.inner_text("#found") == "10,000 of 10,000 samples"
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
 def test_without_scripts_the_scores_are_there(page: Page, one: Path) -> None:

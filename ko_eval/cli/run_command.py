@@ -226,7 +226,9 @@ def _evaluate_and_print(options: RunOptions, trackers: Sequence[Tracker]) -> Non
         if line is not None:
             console.print(line, soft_wrap=True)
     if (page := _report_written(outcome.directory)) is not None:
-        console.print(f"Report: {page}", soft_wrap=True)
+        private = any(task.data.label == "private" for task in outcome.result.tasks)
+        note = " (holds the private items; `ko-eval report RUN --no-samples` does not)"
+        console.print(f"Report: {page}{note if private else ''}", soft_wrap=True, markup=False)
     console.print(f"Results: {outcome.directory / 'results.json'}", soft_wrap=True)
     for one in trackers:
         _send(one, outcome)

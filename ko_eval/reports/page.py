@@ -19,13 +19,14 @@ from ko_eval.reports.page_charts import (
     score_chart,
 )
 from ko_eval.reports.page_data import BLOCK, PackedTask, ReportRun, packed_samples
-from ko_eval.reports.page_tables import TaskRow, effort, fact_groups, task_rows, totals
+from ko_eval.reports.page_tables import effort, fact_groups, task_rows, totals
 from ko_eval.reports.page_words import REPORT_WORDS
 from ko_eval.runs.files import write_atomically
 from ko_eval.types import Outcome
 
 _STYLES = ("theme.css", "report.css")
 _SCRIPTS = ("theme.js", "report.js")
+HOLDS_PRIVATE = "the report holds the items of private data: keep it as private as they are"
 
 
 def report_page(runs: Sequence[ReportRun], *, samples: bool = True) -> str:
@@ -64,9 +65,19 @@ def report_page(runs: Sequence[ReportRun], *, samples: bool = True) -> str:
         duration=duration,
         pretty=_pretty,
         version=ko_eval.__version__,
-        private=bool(packed) and _holds_private(rows),
+        private=bool(packed) and holds_private(runs),
         packed=packed,
         contents=json_block(_contents(runs, packed)) if packed else "",
+    )
+
+
+def holds_private(runs: Sequence[ReportRun]) -> bool:
+    """Whether a page with the samples of these runs holds items of private data."""
+    return any(
+        task.data.label == "private"
+        for run in runs
+        if run.directory is not None
+        for task in run.result.tasks
     )
 
 
@@ -92,12 +103,6 @@ def _contents(runs: Sequence[ReportRun], packed: Sequence[PackedTask]) -> dict[s
         for task in packed
     ]
     return {"runs": [run.label for run in runs], "tasks": tasks}
-
-
-def _holds_private(rows: Sequence[TaskRow]) -> bool:
-    return any(
-        task is not None and task.data.label == "private" for row in rows for task in row.reports
-    )
 
 
 def _pretty(value: Mapping[str, object]) -> str:

@@ -61,14 +61,22 @@ def read_runs(paths: Sequence[Path]) -> list[ReportRun]:
             hint="`ko-eval leaderboard` shows any number of runs",
         )
     results = [read_result(path) for path in paths]
-    names = [result.model.name for result in results]
+    labels = _apart([result.model.name for result in results], [r.fingerprint for r in results])
     return [
-        ReportRun(
-            result,
-            _directory(path),
-            name if names.count(name) == 1 else f"{name} ({result.fingerprint})",
-        )
-        for path, result, name in zip(paths, results, names, strict=True)
+        ReportRun(result, _directory(path), label)
+        for path, result, label in zip(paths, results, labels, strict=True)
+    ]
+
+
+def _apart(names: Sequence[str], fingerprints: Sequence[str]) -> list[str]:
+    """The names; equal ones with their fingerprints, and equal ones of these with a number."""
+    full = [
+        name if names.count(name) == 1 else f"{name} ({fingerprint})"
+        for name, fingerprint in zip(names, fingerprints, strict=True)
+    ]
+    return [
+        name if full.count(name) == 1 else f"{name} #{full[:place].count(name) + 1}"
+        for place, name in enumerate(full)
     ]
 
 
@@ -202,7 +210,7 @@ def _add_run(
     assert run.directory is not None
     by_id = {sample.id: sample for sample in asked.samples} if asked else {}
     responses = _responses(run.directory, report.name, run.result.fingerprint)
-    for record in read_samples(run.directory, report.name):
+    for record in _own_samples(run.directory, report):
         row = rows.setdefault(
             record.id, {"id": record.id, "group": record.group, "asked": [], "runs": [None] * count}
         )
@@ -215,6 +223,26 @@ def _add_run(
         key = record.key or (sample.key if sample else None)
         response = responses.get(key) if key else None
         row["runs"][place] = _answer(record, report.metric, response, at)
+
+
+def _own_samples(directory: Path, report: TaskReport) -> list[SampleRecord]:
+    """The samples of a task, as many and judged by the metric that its result tells of.
+
+    Raises:
+        DataError: the file is damaged, or of another task or run.
+    """
+    records = read_samples(directory, report.name)
+    named = any(report.metric in record.metrics for record in records)
+    if len(records) != report.n or not named:
+        problem = (
+            f"{len(records)} in place of {report.n}" if named else f"none has '{report.metric}'"
+        )
+        raise DataError(
+            f"the samples are not those of the result: {problem}",
+            where=str(directory / "samples" / f"{safe_name(report.name)}.jsonl"),
+            hint="the `ko-eval run` command of the run writes them again",
+        )
+    return records
 
 
 def _asked(sample: AskedSample) -> dict[str, object]:

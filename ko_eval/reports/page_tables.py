@@ -27,9 +27,9 @@ class TaskRow:
     same_rows: bool
 
     @property
-    def first(self) -> TaskReport:
-        """The report of the first run that has the task."""
-        return next(report for report in self.reports if report is not None)
+    def told(self) -> list[tuple[int, TaskReport]]:
+        """The reports that are there, each with its run's place: equal ones are told apart."""
+        return [(place, one) for place, one in enumerate(self.reports) if one is not None]
 
 
 def task_rows(runs: Sequence[ReportRun]) -> list[TaskRow]:

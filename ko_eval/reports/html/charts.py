@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from unicodedata import east_asian_width
 
 from markupsafe import Markup, escape
 
@@ -24,6 +25,9 @@ Label = str | Word
 COLOURS = 8
 # Of a name beside a radar, in characters.
 _LONGEST_LINE = 11
+# What a phone has room for in one line, in columns (a Hangul syllable takes two): a name alone, and
+# a name with the value behind it.
+_LONGEST_NAME, _LONGEST_PAIR = 38, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def shares(
     parts = []
     for place, (name, segments) in enumerate(rows):
         top = place * 40
-        parts.append(_text(name, 'class="name" x="0"', top + 13))
+        parts.append(_name(name, top + 13))
         total = sum(size for _, size, _ in segments) or 1.0
         left = 0.0
         for kind, size, told in segments:
@@ -355,12 +359,13 @@ def _stacked(
     parts: list[str] = []
     top = 0.0
     for row in rows:
-        parts.append(_text(row.label, 'class="name" x="0"', top + 13))
+        parts.append(_name(row.label, top + 13))
         single = len(row.marks) == 1
         for mark in row.marks:
-            text = 'x="100%" text-anchor="end"'
             if single:
-                parts.append(_text(mark.text, text, top + 13))
+                # A long name gets a line of its own.
+                top += 18 if _columns(row.label) + _columns(mark.text) > _LONGEST_PAIR else 0
+                parts.append(_text(mark.text, 'x="100%" text-anchor="end"', top + 13))
                 parts.append(draw(mark, top + 20))
                 top += 32
             else:
@@ -402,6 +407,27 @@ def _text(label: Label, attributes: str, y: float) -> str:
             for language, text in (("en", label.en), ("ko", label.ko))
         )
     return f'<text {attributes} y="{y:g}">{_safe(label)}</text>' if label else ""
+
+
+def _name(label: Label, y: float) -> str:
+    """The name of a row; a long one is shortened, and whole for a pointer resting on it."""
+    if isinstance(label, Word) or _columns(label) <= _LONGEST_NAME:
+        return _text(label, 'class="name" x="0"', y)
+    short = ""
+    for letter in label:
+        if _columns(short + letter) >= _LONGEST_NAME:
+            break
+        short += letter
+    return f'<text class="name" x="0" y="{y:g}"><title>{_safe(label)}</title>{_safe(short)}…</text>'
+
+
+def _columns(label: Label) -> int:
+    """How wide a text is, in columns of a fixed font; of a word the longer language."""
+    texts = label if isinstance(label, Word) else (label,)
+    return max(
+        sum(2 if east_asian_width(letter) in "WF" else 1 for letter in visible(text))
+        for text in texts
+    )
 
 
 def _with_class(attributes: str, language: str) -> str:

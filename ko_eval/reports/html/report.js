@@ -126,7 +126,7 @@
         parts.push(...asked.prompts.map((prompt) => prompt[2]), ...(asked.scored ?? []), ...(asked.choices ?? []), asked.target ?? "");
       }
       for (const answer of sample.runs) if (answer) parts.push(answer.text ?? "", answer.thinking ?? "", answer.extracted ?? "");
-      sample.hay = parts.join("\n").toLowerCase();
+      sample.hay = parts.join("\n").normalize("NFC").toLowerCase();
     }
     return sample.hay;
   }
@@ -191,7 +191,7 @@
     $("found").textContent = state.found.length
       ? word("found", { n: number(state.found.length), all: number(task().samples.length) }) : word("none_found");
     $("list").replaceChildren(...state.found.slice(state.page * PAGE, (state.page + 1) * PAGE).map((sample) => {
-      const button = make("button", { type: "button", "aria-current": sample === state.sample ? "true" : "false" },
+      const button = make("button", { type: "button", "aria-controls": "sample", "aria-current": sample === state.sample ? "true" : "false" },
         make("bdi", { class: "id" }, visible(sample.id)),
         make("span", { class: "verdicts" }, ...sample.runs.map((answer, run) => answer && badge(answer, run)).filter(Boolean)),
         make("span", { class: "excerpt" }, visible(sample.excerpt)));
@@ -251,7 +251,10 @@
     });
     if (!sample.asked.length) parts.push(make("p", { class: "note" }, word("not_recorded")));
     sample.runs.forEach((answer, run) => { if (answer) parts.push(answerPart(sample, answer, run)); });
+    // A keyboard stays on the button that it pressed.
+    const pressed = [...card.querySelectorAll(".steps button")].indexOf(document.activeElement);
     card.replaceChildren(...parts);
+    if (pressed >= 0) (steps.children[pressed].disabled ? card : steps.children[pressed]).focus({ preventScroll: true });
   }
 
   function promptParts(asked, runs, named) {

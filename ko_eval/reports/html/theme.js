@@ -10,8 +10,8 @@ const Page = (() => {
 
   /** The word in the language shown, with {places} filled. */
   function word(key, values = {}) {
+    if (!Object.hasOwn(words, key)) return key;
     const pair = words[key];
-    if (!pair) return key;
     return pair[language() === "ko" ? 1 : 0].replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
   }
 

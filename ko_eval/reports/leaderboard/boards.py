@@ -101,7 +101,8 @@ class Board:
         limit: rows per task, where only the first ones were asked.
         keys: what was asked, in the order of the tasks.
         separation: how well each task separates the ranked models; empty for few of them.
-        index: the name of the composite that all ranked models have; None where they do not.
+        index_definition: name and hash of the composite that all ranked models have; None where
+            they do not.
         differs: how it differs from the largest board of the same label and tasks.
     """
 
@@ -112,13 +113,18 @@ class Board:
     keys: tuple[TaskKey, ...]
     entries: tuple[Entry, ...]
     separation: Mapping[str, Separation]
-    index: str | None
+    index_definition: tuple[str, str] | None
     differs: tuple[Note, ...] = ()
 
     @property
     def ranked(self) -> list[Entry]:
         """Those that are ranked."""
         return [entry for entry in self.entries if entry.rank is not None]
+
+    @property
+    def index(self) -> str | None:
+        """The name of the composite that all ranked models have."""
+        return self.index_definition[0] if self.index_definition else None
 
     def report_of(self, task: str) -> TaskReport:
         """A task's report that stands for all: title, category, data and protocol are the same."""
@@ -127,7 +133,9 @@ class Board:
     def index_of(self, entry: Entry) -> Value | None:
         """The entry's composite; None where not all ranked ones have the same."""
         index = entry.run.result.index
-        return index.shown if index is not None and self.index is not None else None
+        if index is None or (index.name, index.definition_sha256) != self.index_definition:
+            return None
+        return index.shown
 
 
 def make_boards(
@@ -258,7 +266,6 @@ def _board(keys: Keys, entries: Sequence[Entry]) -> Board:
         (index.name, index.definition_sha256) if (index := entry.run.result.index) else None
         for entry in ranked
     }
-    same_index = indices.pop() if len(indices) == 1 else None
     return Board(
         id=_short_hash(("board", str(in_order), "")),
         label=labels.pop() if len(labels) == 1 else "mixed",
@@ -267,7 +274,7 @@ def _board(keys: Keys, entries: Sequence[Entry]) -> Board:
         keys=in_order,
         entries=(*ranked, *rest),
         separation=_separation(in_order, ranked),
-        index=same_index[0] if same_index else None,
+        index_definition=indices.pop() if len(indices) == 1 else None,
     )
 
 
@@ -297,9 +304,9 @@ def _separation(keys: Sequence[TaskKey], ranked: Sequence[Entry]) -> dict[str, S
     found = {}
     for key in keys:
         shown = [entry.tasks[key.name].shown for entry in ranked]
-        errors = [value.stderr for value in shown if value.stderr is not None]
-        if len(errors) == len(shown) >= _FEWEST_TO_SEPARATE:
-            apart = separation([value.value for value in shown], errors)
+        known = [(value.value, value.stderr) for value in shown if value.stderr is not None]
+        if len(known) >= _FEWEST_TO_SEPARATE:
+            apart = separation([value for value, _ in known], [error for _, error in known])
             if apart is not None:
                 found[key.name] = apart
     return found

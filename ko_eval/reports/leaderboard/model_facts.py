@@ -18,6 +18,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from ko_eval.errors import TaskError
 from ko_eval.tasks.registry import validated
 from ko_eval.yaml_files import read_mapping
 
@@ -97,5 +98,13 @@ def read_model_facts(path: Path) -> Mapping[str, ModelFacts]:
         TaskError: the file cannot be read, or says something wrong (the field is named).
     """
     content = read_mapping(path, what="file of models")
-    models = validated(_ModelsFile, {"models": content}, path).models
+    try:
+        models = validated(_ModelsFile, {"models": content}, path).models
+    except TaskError as error:
+        # The user's file has no `models`, and is no task file.
+        raise TaskError(
+            error.what.replace("'models.", "'", 1),
+            where=error.where and error.where.replace("field 'models.", "field '", 1),
+            hint=f"a model has the fields {', '.join(ModelFacts.model_fields)}",
+        ) from error
     return {name: facts or NOTHING_KNOWN for name, facts in models.items()}

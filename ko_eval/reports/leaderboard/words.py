@@ -15,8 +15,8 @@ OWN: Mapping[str, Word] = {
     "downloads": Word("Data of this board", "이 순위표의 데이터"),
     "newest": Word("Newest run: {day}", "가장 최근 평가: {day}"),
     "footer": Word(
-        "Made with ko-eval {version}. Scores are those of result files; nothing was added.",
-        "ko-eval {version}(으)로 만들었습니다. 점수는 모두 결과 파일에 있는 값입니다.",
+        "Made with ko-eval {version}. Scores are those of result files and published cards.",
+        "ko-eval {version}(으)로 만들었습니다. 점수는 모두 결과 파일과 발표 기록에 있는 값입니다.",
     ),
     "unknown": Word("unknown", "알 수 없음"),
     # --- boards ---
@@ -124,10 +124,6 @@ OWN: Mapping[str, Word] = {
     ),
     "left_out_of_chart": Word(
         "{n} models without this fact are not drawn.", "값이 없는 모델 {n}개는 그리지 않았습니다."
-    ),
-    "other_currency": Word(
-        "{n} models with costs in another currency are not drawn.",
-        "다른 통화의 비용을 쓴 모델 {n}개는 그리지 않았습니다.",
     ),
     "frontier": Word("On the frontier", "경계선 위의 모델"),
     "score_axis": Word("average", "평균"),

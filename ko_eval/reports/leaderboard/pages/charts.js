@@ -17,7 +17,7 @@ const Charts = (() => {
     const list = found.filter((row) => row.standing === "ranked");
     const currency = list.map((r) => r.currency).find(Boolean);
     chart("over_time", list, { x: (r) => (when(r) ? years(when(r)) : null), xText: when, ring: (r) => !r.released, time: true, note: word("over_time_note"), xLabel: word("released") });
-    chart("by_cost", list, { x: (r) => (r.currency === currency && r.cost > 0 ? r.cost : null), xText: (r) => money(r.cost, r.currency), log: true, note: word("by_cost_note", { currency: currency ?? "" }), xLabel: `${word("cost")} (${currency ?? "–"})`, what: word("cost") });
+    chart("by_cost", list, { x: (r) => (r.currency === currency && r.cost > 0 ? r.cost : null), xText: (r) => money(r.cost, r.currency), log: true, note: currency ? word("by_cost_note", { currency }) : "", xLabel: currency ? `${word("cost")} (${currency})` : word("cost") });
     chart("by_tokens", list, { x: (r) => r.written || null, xText: (r) => short(r.written), log: true, note: word("by_tokens_note"), xLabel: word("tokens_written") });
     chart("by_size", list, { x: (r) => r.size, xText: (r) => short(r.size), log: true, note: word("by_size_note"), xLabel: word("size") });
   }

@@ -53,7 +53,8 @@
     const between = difference(a.average, b.average);
     if (!between) return el("p", { class: "note warning" }, word("overall_missing"));
     const [first, second] = between.value >= 0 ? [a, b] : [b, a];
-    const sure = between.p !== null && between.p < 0.05;
+    // By the interval that stands beside it, so that the two never contradict one another.
+    const [, low, high] = between.interval, sure = low > 0 || high < 0;
     return el("div", { class: "card duel" },
       side(a), el("div", { class: "between" }, el("div", { class: "headline" }, signed(between.value)), el("div", { class: "soft" }, interval(between.interval))), side(b),
       el("p", { class: "wide" }, word(sure ? "overall_higher" : "overall_undecided", { a: first.model, b: second.model, points: Math.abs(between.value).toFixed(2) })));
