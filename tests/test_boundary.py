@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +52,17 @@ def test_the_command_to_go_on_holds_no_secret(
         terminate()
     assert ended.value.code == 143
     assert "ko-eval run m --engine-arg 'hf_token=***'" in capsys.readouterr().err
+
+
+def test_output_without_room_is_told_in_two_lines() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ko_eval.cli.main", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "no space left" in done.stderr.lower()
+    assert len(done.stderr.splitlines()) <= 3

@@ -6,6 +6,7 @@ a signal, resumable.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import shlex
@@ -49,8 +50,18 @@ def boundary(*, debug: bool, resumable: bool = False) -> Iterator[None]:
         if not _reader_is_gone():
             raise
         # `| head`: nothing is left to say, nor anyone to hear it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
         raise SystemExit(0) from None
+    except OSError as error:
+        # Files of ours are named; without a name it is what stdout goes to.
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _forget_stdout()
+        leave(
+            "error: the output could not be written: no space left\n"
+            "  to do: make room where stdout goes, and run the command again",
+            2,
+        )
 
 
 def leave(message: str, code: int) -> NoReturn:
@@ -60,6 +71,11 @@ def leave(message: str, code: int) -> NoReturn:
         sys.stderr.write(message + "\n")
         sys.stderr.flush()
     raise SystemExit(code)
+
+
+def _forget_stdout() -> None:
+    """What is still to be written goes nowhere, and is no second error at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _reader_is_gone() -> bool:
