@@ -134,6 +134,7 @@ def test_the_efficiency_of_a_tiny_model(data: Path, capsys: pytest.CaptureFixtur
     assert printed.count("≥ 0.8") == 2
 
 
+@pytest.mark.slow
 def test_the_gpu_check_runs_on_the_cpu_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     from gpu_check import main
 

@@ -201,6 +201,7 @@ def test_what_was_read_is_recorded(online: Reader, hub: Hub, folder: Path) -> No
     assert not list(path.parent.glob(".*"))
 
 
+@pytest.mark.slow
 def test_other_content_under_the_same_commit_is_refused(
     endpoint: str, hub: Hub, tmp_path: Path
 ) -> None:

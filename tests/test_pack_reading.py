@@ -77,6 +77,7 @@ def test_rows_that_were_changed_in_the_cache_are_not_used(
         packed_rows(unpacked(tmp_path / "p.tar"), "ko_gsm8k")
 
 
+@pytest.mark.slow
 def test_a_killed_unpacking_is_not_taken_for_a_whole_one(tmp_path: Path, cache: Path) -> None:
     model = model_folder(tmp_path / "m")
     with (model / "model.safetensors").open("wb") as weights:

@@ -6,7 +6,10 @@ import importlib.util
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_scikit_learn_is_left_out_and_can_still_be_imported() -> None:
     code = (
         "import sys\n"

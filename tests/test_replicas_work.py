@@ -269,6 +269,7 @@ def test_without_ray_the_user_is_told_how_to_install_it(monkeypatch: pytest.Monk
     assert "pip install 'ko-eval[cluster]'" in str(refused.value.hint)
 
 
+@pytest.mark.slow
 def test_one_replica_neither_needs_nor_imports_ray(tiny: Path, tmp_path: Path) -> None:
     program = f"""
 import sys
