@@ -47,7 +47,7 @@ from ko_eval.engines.transformers_loading import LoadOptions
 from ko_eval.runs.evaluate import evaluate
 from ko_eval.runs.files import safe_name
 from ko_eval.runs.plan import RunOptions
-from ko_eval.stats.estimates import share_metric
+from ko_eval.stats.estimates import mean_metric, share_metric
 from ko_eval.tasks.prepare import PreparedTask, prepare_task
 from ko_eval.tasks.registry import load_task
 from ko_eval.types import JsonValue
@@ -301,7 +301,11 @@ def _judged(
     if "acc" in report["metrics"]:
         shown = {name: report["metrics"][name] for name in METRICS if name in report["metrics"]}
         right = {name: {line["id"]: line["metrics"][name] for line in lines} for name in shown}
-        values = {name: (value["value"], value["stderr"]) for name, value in shown.items()}
+        errors = {name: value["stderr"] for name, value in shown.items()}
+        if any(line["cluster"] is not None for line in lines):
+            # Ours knows of twins and passages; theirs takes all items as independent.
+            errors = {name: mean_metric(list(right[name].values())).stderr for name in shown}
+        values = {name: (value["value"], errors[name]) for name, value in shown.items()}
         return Judged(sums, right, values)
     best = {sample.id: right_index(sample) for sample in prepared.samples}
     right = {}

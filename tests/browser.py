@@ -1,6 +1,6 @@
 """Pages in a real Chromium: no network, every error and dialog recorded, axe for accessibility.
 
-A test takes the fixture `page` (import it into the test module) and the marker `browser`.
+A test takes the fixture `page`, which conftest.py imports, and the marker `browser`.
 """
 
 from __future__ import annotations

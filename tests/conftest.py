@@ -13,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hostile
 import pytest
+from browser import browser as browser  # fixtures, one Chromium for all tests
+from browser import page as page
 from command_server import CommandServer
 from hypothesis import settings
 from tiny_model import make_tiny_llama

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import hostile
 import pytest
 import typer.main
-from browser import browser as browser  # a fixture
 from command_server import CommandServer
 from documented_commands import Block, Reader, blocks, fault_of, is_shown
 from tiny_model import make_tiny_llama

@@ -227,8 +227,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "samples").mkdir()
-    halves = (".results.json.77.tmp", ".state.json.78.tmp", "samples/.ko_gpqa.jsonl.77.tmp")
+    for folder in ("samples", "asked"):
+        (tmp_path / folder).mkdir()
+    halves = (
+        *(".results.json.77.tmp", ".state.json.78.tmp", ".report.html.79.tmp"),
+        *("samples/.ko_gpqa.jsonl.77.tmp", "asked/.ko_gpqa.jsonl.77.tmp"),
+    )
     others = ("results.json", "samples/ko_gpqa.jsonl", "notes.tmp")
     for name in (*halves, *others):
         (tmp_path / name).write_text("x")

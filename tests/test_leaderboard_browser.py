@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import DESKTOP, PHONE, assert_accessible, browser, open_file, page  # noqa: F401
+from browser import DESKTOP, PHONE, assert_accessible, open_file
 from result_files import NINE, write_result
 
 from ko_eval.reports.leaderboard.build import build
@@ -79,7 +79,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ranking(page: Page, site: Path) -> Page:  # noqa: F811
+def ranking(page: Page, site: Path) -> Page:
     open_file(page, site / "index.html")
     return page
 
@@ -213,7 +213,7 @@ def test_a_model_page_tells_places_scores_and_the_run(ranking: Page, site: Path)
     assert "Fingerprint" in text
 
 
-def test_warnings_of_a_hostile_run_are_text(page: Page, site: Path) -> None:  # noqa: F811
+def test_warnings_of_a_hostile_run_are_text(page: Page, site: Path) -> None:
     open_file(page, site / "index.html")
     rows(page).first.locator("th a").click()
     page.wait_for_selector("dl.facts")
@@ -234,21 +234,21 @@ def test_two_models_are_compared_in_words(ranking: Page) -> None:
     assert ranking.locator("#b-problem").inner_text() == "not on this board"
 
 
-def test_neighbours_are_undecided(page: Page, site: Path) -> None:  # noqa: F811
+def test_neighbours_are_undecided(page: Page, site: Path) -> None:
     page.goto((site / "compare.html").as_uri() + "#a=org-1/model-40&b=org-2/model-41")
     assert page.locator(".duel").inner_text().count("Undecided") == 1
     verdicts = page.locator(".verdict").all_inner_texts()
     assert verdicts == ["undecided"] * len(NINE)
 
 
-def test_the_verdict_on_the_averages_is_that_of_their_interval(page: Page, odd: Path) -> None:  # noqa: F811
+def test_the_verdict_on_the_averages_is_that_of_their_interval(page: Page, odd: Path) -> None:
     open_file(page, odd / "compare.html")
     said = page.inner_text(".duel")
     low, high = map(float, re.findall(r"\[([\d.]+), ([\d.]+)\]", said.replace("−", "-"))[1])
     assert 0 < low < high and "Undecided" not in said
 
 
-def test_an_outcome_that_nobody_knows_is_shown_by_its_name(page: Page, odd: Path) -> None:  # noqa: F811
+def test_an_outcome_that_nobody_knows_is_shown_by_its_name(page: Page, odd: Path) -> None:
     open_file(page, odd / "model.html")
     page.goto(f"{page.url}#model=org/one")
     page.wait_for_selector("[data-outcomes] span")
@@ -256,14 +256,14 @@ def test_an_outcome_that_nobody_knows_is_shown_by_its_name(page: Page, odd: Path
     page.wait_for_selector("dl.facts.card")
 
 
-def test_what_cannot_be_drawn_is_said_in_whole_words(page: Page, odd: Path) -> None:  # noqa: F811
+def test_what_cannot_be_drawn_is_said_in_whole_words(page: Page, odd: Path) -> None:
     open_file(page, odd / "index.html")
     page.wait_for_selector("#by_cost .empty")
     assert page.inner_text("#by_cost") == "Nothing to draw: Cost is unknown for these models."
     assert page.inner_text("#by_cost-note") == ""
 
 
-def test_what_is_not_ranked_is_explained(page: Page, site: Path) -> None:  # noqa: F811
+def test_what_is_not_ranked_is_explained(page: Page, site: Path) -> None:
     open_file(page, site / "notes.html")
     text = page.locator("main").inner_text()
     assert "org/partial" in text
@@ -281,7 +281,7 @@ def test_the_language_switches_everywhere(ranking: Page) -> None:
 
 @pytest.mark.parametrize("name", ["index.html", "model.html", "compare.html", "notes.html"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_serious_fault(page: Page, site: Path, name: str, theme: str) -> None:  # noqa: F811
+def test_axe_finds_no_serious_fault(page: Page, site: Path, name: str, theme: str) -> None:
     page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
     place = "#model=org-1/model-40" if name == "model.html" else ""
     page.goto((site / name).as_uri() + place)
@@ -290,14 +290,14 @@ def test_axe_finds_no_serious_fault(page: Page, site: Path, name: str, theme: st
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
-def test_no_page_scrolls_sideways(page: Page, site: Path, size: dict[str, int]) -> None:  # noqa: F811
+def test_no_page_scrolls_sideways(page: Page, site: Path, size: dict[str, int]) -> None:
     page.set_viewport_size(size)  # type: ignore[arg-type]
     for name in ("index.html", "model.html#model=org-1/model-40", "compare.html", "notes.html"):
         page.goto(f"{site.as_uri()}/{name}")
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
-def test_without_scripts_the_first_rows_are_there(browser, site: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_without_scripts_the_first_rows_are_there(browser, site: Path) -> None:  # type: ignore[no-untyped-def]
     context = browser.new_context(java_script_enabled=False)
     plain = context.new_page()
     open_file(plain, site / "index.html")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import PHONE, assert_accessible, browser, open_file, page
+from browser import PHONE, assert_accessible, open_file
 from report_files import add_texts
 from result_files import write_result
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
-__all__ = ["browser", "page"]
 
 ATTACK = (
     "</script><script>window.ran=1;alert(1)</script><img src=x onerror=window.ran=1>"

@@ -96,8 +96,9 @@ def remove_leftovers(directory: Path) -> None:
     The directory must be held.
     """
     for folder in (directory, directory / "samples", directory / "asked"):
-        for path in folder.glob(".*.json*.tmp"):
-            path.unlink(missing_ok=True)
+        for pattern in (".*.json*.tmp", ".report.html.*.tmp"):
+            for path in folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
 
 def safe_name(name: str) -> str:
