@@ -49,8 +49,8 @@ from ko_eval.types import GenerateResponse, LoglikelihoodResponse
 TOLERANCE = 1e-4
 """Of a log-likelihood in float32, in nats per token."""
 
-# The interval of the calibration error comes from simulated answers: a log-likelihood that is rounded
-# otherwise turns one of them now and then, and the end moves by a step.
+# The interval of the calibration error comes from simulated answers: a log-likelihood that is
+# rounded otherwise turns one of them now and then, and the end moves by a step.
 _SIMULATED = (".ece.low", ".ece.high", ".ece.stderr")
 _STEP = 0.01
 
