@@ -49,11 +49,6 @@ from ko_eval.types import GenerateResponse, LoglikelihoodResponse
 TOLERANCE = 1e-4
 """Of a log-likelihood in float32, in nats per token."""
 
-# The interval of the calibration error comes from simulated answers: a log-likelihood that is
-# rounded otherwise turns one of them now and then, and the end moves by a step.
-_SIMULATED = (".ece.low", ".ece.high", ".ece.stderr")
-_STEP = 0.01
-
 _TASKS = (
     *("ko_gpqa", "ko_winogrande", "ko_gsm8k", "ko_eqbench", "ko_ifeval"),
     *("kornat_knowledge", "kornat_social_value", "ko_harmlessness", "ko_helpfulness"),
@@ -280,7 +275,7 @@ def differences(one: Path, other: Path) -> tuple[list[str], float]:
 def unlike(one: Any, other: Any, place: str = "") -> Iterator[str]:
     """Where two JSON values differ; numbers by more than rounding."""
     if isinstance(one, float) and isinstance(other, float):
-        if abs(one - other) > (_STEP if place.endswith(_SIMULATED) else TOLERANCE):
+        if abs(one - other) > TOLERANCE:
             yield f"{place} {one} / {other}"
     elif isinstance(one, dict) and isinstance(other, dict):
         for key in one.keys() | other.keys():

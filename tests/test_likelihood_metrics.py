@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Command
 from hypothesis import given
@@ -122,6 +123,24 @@ def test_calibration_error_is_the_distance_of_confidence_and_accuracy() -> None:
     assert metric.value == pytest.approx(2 / 3 * 0.25)
     assert metric.stderr is not None and metric.low is not None and metric.high is not None
     assert metric.stderr > 0 and metric.low < metric.value < metric.high
+
+
+@pytest.mark.parametrize("count", [3, 8, 30, 200])
+def test_the_interval_of_a_calibration_error_hardly_moves_when_probabilities_are_rounded(
+    count: int,
+) -> None:
+    random = np.random.default_rng(count)
+    for _ in range(12):
+        # In the middle of bins: a probability that changes its bin moves the value itself.
+        confidence = random.integers(2, 10, size=count) / 10 + random.uniform(
+            0.02, 0.08, size=count
+        )
+        hits = (random.random(count) < confidence).astype(float)
+        rounded = confidence + random.uniform(-1e-6, 1e-6, size=count)
+        one = calibration_error(list(confidence), list(hits))
+        other = calibration_error(list(rounded), list(hits))
+        for name in ("value", "stderr", "low", "high"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), abs=2e-5), name
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))

@@ -126,9 +126,7 @@ def comparable(result: RunResult) -> dict[str, Any]:
 
 def compare(one: Any, other: Any, where: str = "") -> None:
     if isinstance(one, float) and isinstance(other, float):
-        # The interval of the calibration error is simulated: rounding moves its ends by steps.
-        simulated = where.endswith((".ece.low", ".ece.high", ".ece.stderr"))
-        assert one == pytest.approx(other, abs=1e-2 if simulated else 1e-4), where
+        assert one == pytest.approx(other, abs=1e-4), where
     elif isinstance(one, dict):
         assert one.keys() == other.keys(), where
         for key in one:
