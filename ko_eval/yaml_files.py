@@ -100,6 +100,10 @@ class _Measured:
         Raises:
             yaml.YAMLError: it is too large or too deep, holds itself, or holds a key twice.
         """
+        if isinstance(node, yaml.ScalarNode):  # most nodes are: no alias can lead back to them
+            if node.tag == "tag:yaml.org,2002:int" and len(node.value) > _LONGEST_NUMBER:
+                raise _problem(f"a number of more than {_LONGEST_NUMBER} digits", node)
+            return 1, 1
         if id(node) in self._sizes:
             return self._sizes[id(node)]
         if id(node) in self._open:
@@ -117,19 +121,15 @@ class _Measured:
         return size, depth
 
     def _inside(self, node: yaml.Node) -> list[yaml.Node]:
-        if isinstance(node, yaml.SequenceNode):
+        if not isinstance(node, yaml.MappingNode):
             return list(node.value)
-        if isinstance(node, yaml.MappingNode):
-            keys: set[tuple[str, str]] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode):
-                    if (key.tag, key.value) in keys:
-                        raise _problem(f"the key '{key.value}' occurs twice", key)
-                    keys.add((key.tag, key.value))
-            return [inner for pair in node.value for inner in pair]
-        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > _LONGEST_NUMBER:
-            raise _problem(f"a number of more than {_LONGEST_NUMBER} digits", node)
-        return []
+        keys: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in keys:
+                    raise _problem(f"the key '{key.value}' occurs twice", key)
+                keys.add((key.tag, key.value))
+        return [inner for pair in node.value for inner in pair]
 
 
 def _problem(text: str, node: yaml.Node) -> yaml.MarkedYAMLError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "datasets", "numpy", "pydantic", "yaml", "jinja2", "rich.table")
 
 
@@ -24,6 +26,23 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     for command in ("run", "list", "show", "score"):
         assert f"\n  {command}" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_command_imports_no_other_command() -> None:
+    code = (
+        "import sys\nfrom ko_eval.cli.main import app\n"
+        "try:\n    app(['list', 'suites'])\nexcept SystemExit:\n    pass\n"
+        "print([name for name in sys.modules if name.endswith('_command')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "leaderboard2" in done.stdout
+    assert done.stdout.splitlines()[-1] == "['ko_eval.cli.list_command']"
+
+
+def test_a_command_that_is_almost_named_is_offered(ko_eval_afresh: Command) -> None:
+    done = ko_eval_afresh("lst")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'lst'. Did you mean 'list'?" in done.stderr
 
 
 def test_version(ko_eval_afresh: Command) -> None:
@@ -52,6 +71,33 @@ def test_list_of_something_else(ko_eval_afresh: Command) -> None:
     done = ko_eval_afresh("list", "task")
     assert (done.returncode, done.stdout) == (2, "")
     assert "did you mean 'tasks'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "file", "text", "wrong"),
+    [
+        ("tasks", "tasks/click.yaml", "name: [", "the file is not valid YAML"),
+        ("tasks", "tasks/click.yaml", "name: a\nname: a\n", "the file is not valid YAML: the key"),
+        ("tasks", "tasks/click.yaml", "name: click\n", "field required (and 2 more)"),
+        ("suites", "configs/suites/ko-index.yaml", "name: a\ntask: [b]\n", "field required (and"),
+    ],
+)
+def test_list_tells_what_is_wrong_in_a_definition(
+    tmp_path: Path, what: str, file: str, text: str, wrong: str
+) -> None:
+    for folder in ("ko_eval", "tasks", "configs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "ko_eval.cli.main", "list", what],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {wrong}")
+    assert str(tmp_path / file) in done.stderr
+    assert len(done.stderr.splitlines()) <= 3
 
 
 def test_show_marks_the_right_answer_and_the_border_of_the_context(

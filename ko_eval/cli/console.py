@@ -6,8 +6,10 @@ terminal, and holds no secrets.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -21,6 +23,12 @@ _WIDE = 200
 class SafeConsole(Console):
     """A console that writes control characters out, except those of its own colours."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Start-up: a table renders what it holds once more at each of its levels, and to look each
+        # time for secrets in the environment takes longer than all else of it.
+        self._safe = functools.lru_cache(maxsize=1024)(_safe)
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
@@ -29,7 +37,11 @@ class SafeConsole(Console):
             if segment.control:
                 yield segment
             else:
-                yield Segment(visible(redacted(segment.text)), segment.style)
+                yield Segment(self._safe(segment.text), segment.style)
+
+
+def _safe(text: str) -> str:
+    return visible(redacted(text))
 
 
 def stdout_console() -> Console:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +19,8 @@ def list_(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """List the registered tasks, suites, model settings, score cards or `evaluate` metrics."""
+    # Start-up: at its end an interpreter searches all that it imported for cycles, for nothing.
+    atexit.register(gc.freeze)
     with boundary(debug=debug):
         from rich.table import Table
 

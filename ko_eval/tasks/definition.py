@@ -18,7 +18,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Checked(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Start-up: validators are built at first use, as a command uses few of these models.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Fact(_Checked):
@@ -79,7 +80,7 @@ class Fewshot(_Checked):
 class ScorerChoice(BaseModel):
     """The scorer's name; every other key is one of its parameters. A bare name is enough."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
     name: Text
 
     @model_validator(mode="before")
