@@ -18,12 +18,13 @@ from ko_eval.engines.attention_choice import AttentionChoice, ReadScores
 from ko_eval.engines.base import EncodedLoglikelihood, EncodedPair
 from ko_eval.engines.float32_reference import in_float32
 from ko_eval.engines.likelihood_check import check, check_sample, packed_logprobs
-from ko_eval.engines.prefix_tree import build_forest, pack
+from ko_eval.engines.prefix_tree import Forest, build_forest, pack
 from ko_eval.engines.row_budget import RowBudget
 from ko_eval.engines.transformers_likelihood import plain_scores
 from ko_eval.engines.transformers_packed import PackedScorer, packing_obstacle
 from ko_eval.engines.transformers_scoring import LikelihoodScorer, segments
-from ko_eval.engines.tree_attention import in_runs
+from ko_eval.engines.tree_attention import tree_attention, tree_runs
+from ko_eval.engines.vocabulary_head import VocabularyHead
 from ko_eval.types import FailedResponse, LoglikelihoodRequest, LoglikelihoodResponse
 
 VOCABULARY = 300
@@ -229,37 +230,95 @@ def test_block_masks_give_what_dense_masks_give(family: str) -> None:
     assert found == pytest.approx(expected, abs=1e-4)
 
 
-def test_tokens_attend_only_to_keys_that_one_of_their_run_sees() -> None:
-    forest = build_forest(pair for request in task(12) for pair in request.pairs)
-    hidden = 0
-    for row in pack(forest, 300):
+def long_task() -> Forest:
+    """A header, passages behind it, questions behind those, and choices; more than a few rows."""
+    draw = random.Random(1)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(3, VOCABULARY) for _ in range(count))
+
+    header, pairs = tokens(150), []
+    for _ in range(4):
+        passage = header + tokens(200)
+        for _ in range(6):
+            question = passage + tokens(60)
+            pairs += [EncodedPair(question, tokens(draw.randrange(2, 9))) for _ in range(4)]
+    return build_forest(pairs)
+
+
+@pytest.mark.parametrize("budget", [300, 1000, 5000])
+def test_the_runs_of_a_row_hold_what_each_of_its_tokens_sees(budget: int) -> None:
+    trunks, kinds, skipped = [], set(), 0
+    for row in pack(long_task(), budget):
         visible = torch.tensor(row.visible())
-        mask = torch.zeros(visible.shape).masked_fill(~visible, -1.0)[None, None]
-        for run in in_runs(row, mask).tree_runs:  # type: ignore[attr-defined]
-            of_run = visible[run.tokens]
-            assert run.keys.tolist() == torch.where(of_run.any(0))[0].tolist()
-            assert torch.equal(run.mask[0, 0] == 0, of_run[:, run.keys])
-            hidden += of_run.shape[1] - len(run.keys)
-    assert hidden > 0
+        found = torch.zeros_like(visible)
+        planned = tree_runs(row, torch.float32)
+        assert visible[:, : planned.trunk].all()
+        found[:, : planned.trunk] = True
+        for run in planned.runs:
+            keys = (
+                run.keys
+                if isinstance(run.keys, torch.Tensor)
+                else torch.arange(run.keys.start, run.keys.stop)
+            )
+            rows = torch.arange(run.tokens.start, run.tokens.stop)
+            found[rows[:, None], keys] = run.mask[0, 0] == 0
+            skipped += len(rows) * (visible.shape[1] - planned.trunk - len(keys))
+            kinds.add(type(run.keys))
+        assert torch.equal(found, visible)
+        trunks.append(planned.trunk)
+    assert skipped > 0
+    if budget == 300:
+        assert max(trunks) > 350  # header and passage
+    if budget == 5000:
+        assert kinds == {slice, torch.Tensor}  # the header, then questions far behind it
 
 
-def test_packed_rows_take_the_tree_attention_and_leave_the_model_as_it_was(
-    llama: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)]
+)
+@pytest.mark.parametrize("value_size", [16, 24])
+def test_attention_in_trunk_and_runs_is_that_under_the_dense_mask(
+    dtype: torch.dtype, tolerance: float, value_size: int
 ) -> None:
-    keys: list[int] = []
-    attend = torch.nn.functional.scaled_dot_product_attention
+    torch.manual_seed(0)
+    module = torch.nn.Module()
+    module.num_key_value_groups, module.is_causal = 2, True  # type: ignore[assignment]
+    rows = list(pack(long_task(), 300))
+    row = max(rows, key=lambda row: tree_runs(row, dtype).trunk)
+    tokens, keys = row.end - row.start, len(row.keys)
+    query = torch.randn(1, 4, tokens, 16).to(dtype)
+    key = torch.randn(1, 2, keys, 16).to(dtype)
+    value = torch.randn(1, 2, keys, value_size).to(dtype)
+    mask = torch.zeros(1, 1, tokens, keys).masked_fill(~torch.tensor(row.visible()), -torch.inf)
+    expected, _ = tree_attention(
+        module, query.float(), key.float(), value.float(), mask, scaling=0.3
+    )
+    mask.tree_runs = tree_runs(row, dtype)  # type: ignore[attr-defined]
+    found, _ = tree_attention(module, query, key, value, mask, scaling=0.3)
+    assert mask.tree_runs.trunk > 100 and mask.tree_runs.used == 1  # type: ignore[attr-defined]
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
 
-    def counted(query: torch.Tensor, key: torch.Tensor, *rest: Any, **options: Any) -> Any:
-        keys.append(key.shape[2])
-        return attend(query, key, *rest, **options)
 
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+@pytest.mark.parametrize(
+    ("attention", "numbers"), [("sdpa", [True, False, False]), ("eager", [True, True, True])]
+)
+def test_a_dense_mask_holds_numbers_only_until_all_layers_took_its_runs(
+    attention: str, numbers: list[bool]
+) -> None:
+    model = make_model("Llama", GROUPED)
+    model.set_attn_implementation(attention)
+    given: list[bool] = []
+    hook = model.model.register_forward_pre_hook(
+        lambda _m, _a, given_: given.append(not given_["attention_mask"].isnan().any()),
+        with_kwargs=True,
+    )
     forest = build_forest(pair for request in task(12) for pair in request.pairs)
-    list(PackedScorer(llama, 300).read(forest))
-    rows = list(pack(forest, 300))
-    assert len(keys) > len(rows) * llama.config.num_hidden_layers
-    assert max(keys) < max(len(row.keys) for row in rows)
-    assert llama.config._attn_implementation == "sdpa"
+    list(PackedScorer(model, forest.tokens_distinct // 3 + 1).read(forest))
+    hook.remove()
+    assert given == numbers
+    assert model.config._attn_implementation == attention
 
 
 def read_scores(logprob: float, seconds: float) -> ReadScores:
@@ -344,21 +403,78 @@ def test_logits_are_computed_only_where_a_score_is_read(llama: Any) -> None:
     assert sum(rows) == forest.rows_read < forest.tokens_distinct
 
 
-@pytest.mark.parametrize("family", ["Llama", "GPT-2", "Gemma 2", "Granite"])
-def test_the_head_runs_in_parts_where_many_places_are_read(family: str) -> None:
-    llama = make_model(*FAMILIES[family])
+class Centred(torch.nn.Linear):
+    """A head that needs all its logits at a time."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(hidden)
+        return logits - logits.mean(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("family", "cut"),
+    [
+        ("Llama", "vocabulary"),
+        ("GPT-2", "vocabulary"),
+        ("Gemma 2", "vocabulary"),  # a soft cap behind the head
+        ("Granite", "vocabulary"),  # a scale
+        ("Phi", "vocabulary"),  # a bias
+        ("Llama, a head of its own kind", "places"),
+        ("Llama, hooks of accelerate", "places"),
+        ("Llama, logits that depend on others", "places"),
+    ],
+)
+def test_the_head_runs_in_parts_where_its_logits_are_many(
+    family: str, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(*FAMILIES[family.split(",")[0]])
+    head = model.get_output_embeddings()
+    if "own kind" in family:
+        model.set_output_embeddings(Centred(head.in_features, head.out_features, bias=False))
+        head = model.get_output_embeddings()
+    elif "accelerate" in family:
+        head.forward = head.forward
+    elif "depend" in family:
+        forward = type(model).forward
+
+        def centred(self: Any, *rest: Any, **options: Any) -> Any:
+            found = forward(self, *rest, **options)
+            found.logits = found.logits - found.logits.mean(dim=-1, keepdim=True) * 5
+            return found
+
+        monkeypatch.setattr(type(model), "forward", centred)
     forest = build_forest(pair for request in task() for pair in request.pairs)
-    whole, parts = PackedScorer(llama, 128), PackedScorer(llama, 128)
-    parts._most_places = 5
-    heights: list[int] = []
-    hook = llama.get_output_embeddings().register_forward_hook(
-        lambda _m, given, _o: heights.append(given[0].shape[1])
+    whole, parts = PackedScorer(model, 128), PackedScorer(model, 128)
+    parts._head._elements = 5 * VOCABULARY
+    shapes: list[tuple[int, int]] = []
+    hook = head.register_forward_hook(
+        lambda _m, given, out: shapes.append((given[0].shape[1], out.shape[-1]))
     )
     found = np.concatenate([scores.logprobs for scores in parts.read(forest)])
     hook.remove()
     expected = np.concatenate([scores.logprobs for scores in whole.read(forest)])
     assert found == pytest.approx(expected, abs=1e-5)
-    assert max(heights) <= 5
+    places, tokens = zip(*shapes, strict=True)
+    assert max(place * token for place, token in shapes) <= 5 * VOCABULARY + max(places)
+    if cut == "places":
+        assert max(places) <= 5
+        assert {token for place, token in shapes if place > 1} == {VOCABULARY}
+    else:
+        assert max(places) > 5
+        assert min(tokens) < VOCABULARY / 4
+    assert ("forward" in head.__dict__) == ("accelerate" in family)
+
+
+def test_a_head_is_whole_again_when_the_model_fails_between_its_parts(llama: Any) -> None:
+    head = VocabularyHead(llama)
+    head._elements = VOCABULARY
+    places = torch.arange(4)
+    parts = head.logits({"input_ids": torch.tensor([[5, 6, 7, 8]])}, places)
+    with torch.inference_mode():
+        assert next(parts)[0].shape[1] < VOCABULARY
+        with pytest.raises(RuntimeError, match="out of memory"):
+            parts.throw(RuntimeError("out of memory"))
+        assert llama(torch.tensor([[5, 6]])).logits.shape[-1] == VOCABULARY
 
 
 def test_greedy_says_whether_every_token_is_the_most_likely_one(llama: Any) -> None:

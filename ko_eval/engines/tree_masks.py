@@ -1,7 +1,8 @@
 """Attention masks for packed rows: each token sees its own ancestors, in a window the last ones.
 
-Dense masks hold a number for each token and key, and suit every attention. Block masks are for
-FlexAttention, which skips the blocks that no token sees.
+Dense masks hold a number for each token and key, and suit every attention; those on the CPU also
+carry the runs that `tree_attention` takes instead. Block masks are for FlexAttention, which skips
+the blocks that no token sees.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from ko_eval.engines.prefix_tree import Row
-from ko_eval.engines.tree_attention import in_runs
+from ko_eval.engines.tree_attention import TreeRuns, tree_runs
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -37,6 +38,8 @@ class TreeMasks:
         window = getattr(config, "sliding_window", None)
         slides = SLIDING in self._layer_types or not self._layer_types
         self._window = int(window) if window and slides else None
+        self._runs: list[TreeRuns] = []
+        self._runs_suffice = False
 
     def dense(self, row: Row) -> torch.Tensor | dict[str, torch.Tensor]:
         """Masks of shape 1 × 1 × tokens × keys, as numbers to add to the scores.
@@ -44,21 +47,43 @@ class TreeMasks:
         SDPA takes booleans, too, but would turn them into numbers again in each layer.
         """
         device, dtype = self._model.device, self._model.dtype
-        keys = torch.tensor(row.keys, device=device)
-        index = torch.arange(row.start, row.end, device=device)[:, None]
-        seen = (keys <= index) & (index < torch.tensor(row.reach, device=device))
+        self._runs = []
 
         def mask(window: int | None) -> torch.Tensor:
-            visible = seen
-            if window is not None:
-                positions = torch.tensor(_positions(row), device=device)
-                visible = seen & (positions[row.cached :, None] - positions < window)
-            numbers = torch.zeros(seen.shape, dtype=dtype, device=device)
-            numbers = numbers.masked_fill_(~visible, torch.finfo(dtype).min)[None, None]
-            return in_runs(row, numbers) if device.type == "cpu" else numbers
+            if device.type != "cpu":
+                return self._numbers(row, window)
+            runs = tree_runs(row, dtype, _positions(row), window)
+            self._runs.append(runs)
+            if self._runs_suffice:
+                # Nobody looks at the numbers; if somebody did after all, nothing would come of it.
+                shape = (1, 1, row.end - row.start, len(row.keys))
+                numbers = torch.full((), torch.nan, dtype=dtype).expand(shape)
+            else:
+                numbers = self._numbers(row, window)
+            numbers.tree_runs = runs  # type: ignore[attr-defined]
+            return numbers
 
         masks: torch.Tensor | dict[str, torch.Tensor] = self._by_layer_type(row, mask)
         return masks
+
+    def attended(self, layers: int) -> None:
+        """Is told that a model of so many layers was fed with the last dense masks.
+
+        Where every layer took the runs, the numbers are left out from now on: they are most of the
+        work and memory of a mask.
+        """
+        self._runs_suffice = sum(runs.used for runs in self._runs) == layers
+
+    def _numbers(self, row: Row, window: int | None) -> torch.Tensor:
+        device, dtype = self._model.device, self._model.dtype
+        keys = torch.tensor(row.keys, device=device)
+        index = torch.arange(row.start, row.end, device=device)[:, None]
+        visible = (keys <= index) & (index < torch.tensor(row.reach, device=device))
+        if window is not None:
+            positions = torch.tensor(_positions(row), device=device)
+            visible &= positions[row.cached :, None] - positions < window
+        numbers = torch.zeros(visible.shape, dtype=dtype, device=device)
+        return numbers.masked_fill_(~visible, torch.finfo(dtype).min)[None, None]
 
     def blocks(self, row: Row) -> BlockMask | dict[str, BlockMask]:
         """The same as block masks."""
