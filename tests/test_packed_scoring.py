@@ -772,7 +772,7 @@ def test_a_request_is_answered_as_soon_as_its_rows_are_done(llama: Any) -> None:
 
 
 def test_row_sizes_rise_while_that_is_faster() -> None:
-    budget = RowBudget("cpu", (100, 200, 400))
+    budget = RowBudget("cpu_dense", (100, 200, 400))
     sizes = []
     while not budget.settled:
         sizes.append(budget.tokens)
@@ -782,6 +782,15 @@ def test_row_sizes_rise_while_that_is_faster() -> None:
     assert budget.tokens == 200
     budget.measured(200, 9.0)
     assert budget.tokens == 200
+
+
+@pytest.mark.parametrize(("attention", "tokens"), [("sdpa", 1024), ("eager", 256)])
+def test_rows_are_long_from_the_start_where_tokens_do_not_attend_to_all_of_them(
+    attention: str, tokens: int
+) -> None:
+    model = make_model("Llama", GROUPED)
+    model.set_attn_implementation(attention)
+    assert PackedScorer(model).budget.tokens == tokens
 
 
 def test_a_row_that_is_not_full_says_nothing_about_its_size() -> None:

@@ -4,35 +4,43 @@ Small rows leave a device idle; large ones cost memory and, on a CPU, leave the 
 best size lies depends on model and machine. Sizes are tried in rising order on real rows, so that
 nothing is computed twice, until one is not faster than the one before it.
 
-On the CPU rows of 128 and 256 tokens were slower than rows of 1,024 for every model that was
-measured (by 13 to 50 %), and rows of 2,048 hardly faster: what a token attends to there does not
-grow with the row (`tree_attention`).
+With `tree_attention` a token on the CPU attends to as many keys in a long row as in a short one, so
+that rows of 128 to 512 tokens were slower than rows of 1,024 for every model that was measured: by
+5 to 50 % in float32, more in bfloat16. Under a dense mask short rows are better there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-_CANDIDATES = {"cpu": (512, 1024), "cuda": (2048, 4096, 8192, 16384)}
+Kind = Literal["cpu", "cpu_dense", "cuda"]
+"""The device, and on the CPU whether every token attends to all keys of its row."""
+
+_CANDIDATES = {
+    "cpu": (1024, 2048),
+    "cpu_dense": (256, 512, 1024),
+    "cuda": (2048, 4096, 8192, 16384),
+}
 # Rows that are measured for each size. The first one of a size also pays for new buffers.
-_ROWS = 3
+_ROWS = {"cpu": 2, "cpu_dense": 3, "cuda": 3}
 # A row that is less full than this says nothing about its size.
 _FULL = 0.75
 # How much faster a larger size must be. On a GPU it takes memory that is dear.
-_GAIN = {"cpu": 1.0, "cuda": 1.03}
+_GAIN = {"cpu": 1.0, "cpu_dense": 1.03, "cuda": 1.03}
 
 
 class RowBudget:
     """The size of the next row, in tokens.
 
     Args:
-        kind: `cpu` or `cuda`.
-        candidates: sizes to try, rising; None for what suits the kind of device.
+        kind: of device and attention.
+        candidates: sizes to try, rising; None for what suits the kind.
     """
 
-    def __init__(self, kind: str, candidates: Sequence[int] | None = None) -> None:
+    def __init__(self, kind: Kind, candidates: Sequence[int] | None = None) -> None:
         self._candidates = list(candidates or _CANDIDATES[kind])
-        self._gain = _GAIN[kind]
+        self._rows, self._gain = _ROWS[kind], _GAIN[kind]
         self._tried: list[float] = []
         self._rates: list[float] = []
         self.tokens = self._candidates[0]
@@ -52,7 +60,7 @@ class RowBudget:
         if self.settled or tokens < _FULL * self.tokens:
             return
         self._rates.append(tokens / max(seconds, 1e-9))
-        if len(self._rates) < _ROWS:
+        if len(self._rates) < self._rows:
             return
         rate = max(self._rates)
         self._rates = []

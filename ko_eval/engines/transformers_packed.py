@@ -28,7 +28,7 @@ from ko_eval.engines.prefix_tree import (
     Row,
     pack,
 )
-from ko_eval.engines.row_budget import RowBudget
+from ko_eval.engines.row_budget import Kind, RowBudget
 from ko_eval.engines.sdpa_replaced import SdpaReplaced
 from ko_eval.engines.token_scores import TokenScores
 from ko_eval.engines.tree_attention import TREE_ATTENTION
@@ -96,13 +96,14 @@ class PackedScorer:
 
     def __init__(self, model: PreTrainedModel, budget: int | None = None) -> None:
         self.model = model
-        kind = "cuda" if model.device.type == "cuda" else "cpu"
+        on_cpu, on_cuda = (model.device.type == kind for kind in ("cpu", "cuda"))
+        in_runs = on_cpu and model.config._attn_implementation == "sdpa"
+        kind: Kind = "cuda" if on_cuda else "cpu" if in_runs else "cpu_dense"
         self.budget = RowBudget(kind) if budget is None else RowBudget(kind, (budget,))
         self._masks = TreeMasks(model)
-        on_cpu = model.device.type == "cpu"
         self._dense_attention = SdpaReplaced(model, TREE_ATTENTION).used if on_cpu else nullcontext
-        # FlexAttention needs a compiler on the CPU, where a dense mask is as good.
-        self.attention = AttentionChoice(tried=kind == "cuda")
+        # FlexAttention needs a compiler on the CPU, where `tree_attention` is as good.
+        self.attention = AttentionChoice(tried=on_cuda)
         self._head = VocabularyHead(model)
 
     def read(self, forest: Forest) -> Iterator[ReadScores]:
