@@ -14,12 +14,15 @@ import pytest
 import torch
 import transformers
 
+from ko_eval.engines import tree_attention as attention_module
+from ko_eval.engines import vocabulary_head as head_module
 from ko_eval.engines.attention_choice import AttentionChoice, ReadScores
 from ko_eval.engines.base import EncodedLoglikelihood, EncodedPair
 from ko_eval.engines.float32_reference import in_float32
 from ko_eval.engines.likelihood_check import check, check_sample, packed_logprobs
 from ko_eval.engines.prefix_tree import Forest, build_forest, pack
 from ko_eval.engines.row_budget import RowBudget
+from ko_eval.engines.token_scores import TokenScores, token_scores
 from ko_eval.engines.transformers_likelihood import plain_scores
 from ko_eval.engines.transformers_packed import PackedScorer, packing_obstacle
 from ko_eval.engines.transformers_scoring import LikelihoodScorer, segments
@@ -277,10 +280,26 @@ def test_the_runs_of_a_row_hold_what_each_of_its_tokens_sees(budget: int) -> Non
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)]
 )
-@pytest.mark.parametrize("value_size", [16, 24])
+@pytest.mark.parametrize(
+    ("value_size", "kernel"),
+    [(16, "in two parts"), (24, "in one"), (16, "without groups"), (16, "query in other strides")],
+)
 def test_attention_in_trunk_and_runs_is_that_under_the_dense_mask(
-    dtype: torch.dtype, tolerance: float, value_size: int
+    dtype: torch.dtype,
+    tolerance: float,
+    value_size: int,
+    kernel: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(attention_module, "_TAKES_GROUPS", "without" not in kernel)
+    in_two: list[bool] = []
+    in_parts = attention_module._trunk_and_runs
+
+    def counted(*given: Any) -> torch.Tensor:
+        in_two.append(True)
+        return in_parts(*given)
+
+    monkeypatch.setattr(attention_module, "_trunk_and_runs", counted)
     torch.manual_seed(0)
     module = torch.nn.Module()
     module.num_key_value_groups, module.is_causal = 2, True  # type: ignore[assignment]
@@ -288,6 +307,8 @@ def test_attention_in_trunk_and_runs_is_that_under_the_dense_mask(
     row = max(rows, key=lambda row: tree_runs(row, dtype).trunk)
     tokens, keys = row.end - row.start, len(row.keys)
     query = torch.randn(1, 4, tokens, 16).to(dtype)
+    if "strides" in kernel:
+        query = query.transpose(2, 3).contiguous().transpose(2, 3)
     key = torch.randn(1, 2, keys, 16).to(dtype)
     value = torch.randn(1, 2, keys, value_size).to(dtype)
     mask = torch.zeros(1, 1, tokens, keys).masked_fill(~torch.tensor(row.visible()), -torch.inf)
@@ -297,6 +318,7 @@ def test_attention_in_trunk_and_runs_is_that_under_the_dense_mask(
     mask.tree_runs = tree_runs(row, dtype)  # type: ignore[attr-defined]
     found, _ = tree_attention(module, query, key, value, mask, scaling=0.3)
     assert mask.tree_runs.trunk > 100 and mask.tree_runs.used == 1  # type: ignore[attr-defined]
+    assert in_two == [True] * (kernel == "in two parts")
     assert found.dtype == dtype
     torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
 
@@ -458,23 +480,77 @@ def test_the_head_runs_in_parts_where_its_logits_are_many(
     assert max(place * token for place, token in shapes) <= 5 * VOCABULARY + max(places)
     if cut == "places":
         assert max(places) <= 5
-        assert {token for place, token in shapes if place > 1} == {VOCABULARY}
+        assert {token for place, token in shapes if place == max(places)} == {VOCABULARY}
     else:
         assert max(places) > 5
         assert min(tokens) < VOCABULARY / 4
     assert ("forward" in head.__dict__) == ("accelerate" in family)
 
 
-def test_a_head_is_whole_again_when_the_model_fails_between_its_parts(llama: Any) -> None:
+def test_a_head_is_whole_again_when_scoring_fails_between_its_parts(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any, logits: torch.Tensor, *rest: int) -> None:
+        assert logits.shape[1] < VOCABULARY
+        raise ValueError("between the parts")
+
+    scorer = PackedScorer(llama, 128)
+    scorer._head._elements = VOCABULARY
+    monkeypatch.setattr(TokenScores, "add", fail)
+    with pytest.raises(ValueError, match="between the parts") as caught:
+        list(scorer.read(build_forest(pair for request in task() for pair in request.pairs)))
+    with torch.inference_mode():
+        assert llama(torch.tensor([[5, 6]])).logits.shape[-1] == VOCABULARY
+    assert caught.tb  # which held the frames until here
+
+
+def test_a_trial_of_the_head_that_runs_out_of_memory_is_made_again(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     head = VocabularyHead(llama)
     head._elements = VOCABULARY
-    places = torch.arange(4)
-    parts = head.logits({"input_ids": torch.tensor([[5, 6, 7, 8]])}, places)
+    narrowed = head_module._narrowed
+    asked: list[int] = []
+
+    def fails_at_first(*given: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return narrowed(*given)
+
+    monkeypatch.setattr(head_module, "_narrowed", fails_at_first)
+    given, places = {"input_ids": torch.tensor([[5, 6, 7, 8]])}, torch.arange(4)
     with torch.inference_mode():
-        assert next(parts)[0].shape[1] < VOCABULARY
-        with pytest.raises(RuntimeError, match="out of memory"):
-            parts.throw(RuntimeError("out of memory"))
-        assert llama(torch.tensor([[5, 6]])).logits.shape[-1] == VOCABULARY
+        with pytest.raises(torch.OutOfMemoryError):
+            list(head.logits(given, places))
+        asked_again = not head._tried
+        parts = [part for part, _, _ in head.logits(given, places)]
+        assert torch.cat(parts, dim=1) == pytest.approx(llama(**given).logits[0], abs=1e-5)
+    assert asked_again and head._tried
+    assert len(parts) == 4
+
+
+def test_a_token_without_a_logit_has_no_score() -> None:
+    logprobs, greedy = token_scores(torch.zeros(1, 10), torch.tensor([0, 0]), torch.tensor([3, 12]))
+    assert logprobs[0] == pytest.approx(-np.log(10))
+    assert np.isnan(logprobs[1])
+    assert greedy.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("stretch", [1, 3, 4, 7])
+def test_scores_are_the_same_in_stretches_of_the_vocabulary(stretch: int) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(5, 7) * 20
+    logits[:, :4] = -torch.inf  # whole stretches of it
+    place, token = torch.tensor([0, 1, 1, 4]), torch.tensor([6, 5, 2, 4])
+    scores = TokenScores(5, place, token)
+    for first in range(0, 7, stretch):
+        scores.add(logits[:2, first : first + stretch], 0, first)
+        scores.add(logits[2:, first : first + stretch], 2, first)
+    logprobs, greedy = scores.result()
+    expected = torch.log_softmax(logits.double(), dim=1)[place, token]
+    assert logprobs == pytest.approx(expected.numpy(), abs=1e-5)
+    assert greedy.tolist() == (logits[place, token] == logits[place].amax(dim=1)).tolist()
 
 
 def test_greedy_says_whether_every_token_is_the_most_likely_one(llama: Any) -> None:
@@ -799,6 +875,24 @@ def test_a_row_that_is_not_full_says_nothing_about_its_size() -> None:
         budget.measured(40, 0.001)
     assert budget.tokens == 100
     assert not budget.settled
+
+
+def test_a_given_row_size_is_not_measured() -> None:
+    assert RowBudget("cuda", (100_000,)).settled
+
+
+def test_the_first_row_is_not_measured(llama: Any) -> None:
+    forest = build_forest(pair for request in task(12) for pair in request.pairs)
+    scorer = PackedScorer(llama)
+    scorer.budget = RowBudget("cpu", (forest.tokens_distinct // 3 + 1, 9999))
+    measured: list[int] = []
+
+    def measure(tokens: int, seconds: float) -> None:
+        measured.append(tokens)
+
+    scorer.budget.measured = measure  # type: ignore[method-assign]
+    list(scorer.read(forest))
+    assert len(measured) == 2
 
 
 def test_out_of_memory_settles_the_row_size() -> None:

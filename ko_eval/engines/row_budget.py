@@ -41,7 +41,8 @@ class RowBudget:
     def __init__(self, kind: Kind, candidates: Sequence[int] | None = None) -> None:
         self._candidates = list(candidates or _CANDIDATES[kind])
         self._rows, self._gain = _ROWS[kind], _GAIN[kind]
-        self._tried: list[float] = []
+        # One size needs no measuring.
+        self._tried = [0.0] if len(self._candidates) == 1 else []
         self._rates: list[float] = []
         self.tokens = self._candidates[0]
 

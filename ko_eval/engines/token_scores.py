@@ -7,6 +7,8 @@ at a time than fit into a cache.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -27,9 +29,12 @@ class TokenScores:
 
     def __init__(self, places: int, place: torch.Tensor, token: torch.Tensor) -> None:
         self._place, self._token = place, token
-        self._picked = torch.empty(len(place), dtype=torch.float32, device=place.device)
-        self._highest = torch.full((places,), -torch.inf, dtype=torch.float32, device=place.device)
-        self._total = torch.zeros(places, dtype=torch.float32, device=place.device)
+        kind: Any = {"dtype": torch.float32, "device": place.device}
+        # Not a number until its logit was there: a model may give fewer than it has embeddings.
+        self._picked = torch.full((len(place),), torch.nan, **kind)
+        # Not minus infinity, from which nothing can be taken away, should all of a stretch be it.
+        self._highest = torch.full((places,), torch.finfo(torch.float32).min, **kind)
+        self._total = torch.zeros(places, **kind)
 
     def add(self, logits: torch.Tensor, place: int = 0, token: int = 0) -> None:
         """Adds the logits of some tokens at some places.

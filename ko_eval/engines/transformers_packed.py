@@ -100,8 +100,8 @@ class PackedScorer:
         in_runs = on_cpu and model.config._attn_implementation == "sdpa"
         kind: Kind = "cuda" if on_cuda else "cpu" if in_runs else "cpu_dense"
         self.budget = RowBudget(kind) if budget is None else RowBudget(kind, (budget,))
-        self._masks = TreeMasks(model)
-        self._dense_attention = SdpaReplaced(model, TREE_ATTENTION).used if on_cpu else nullcontext
+        self._masks = TreeMasks(model, in_runs=in_runs)
+        self._dense_attention = SdpaReplaced(model, TREE_ATTENTION).used if in_runs else nullcontext
         # FlexAttention needs a compiler on the CPU, where `tree_attention` is as good.
         self.attention = AttentionChoice(tried=on_cuda)
         self._head = VocabularyHead(model)

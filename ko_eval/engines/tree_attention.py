@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.torch_version import TorchVersion
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ko_eval.engines.prefix_tree import IntArray, Row
@@ -27,9 +28,11 @@ TREE_ATTENTION = "ko_eval_tree"
 _SHORTEST, _LONGEST = 96, 256
 # A stretch with more keys than so many times those seen is not taken as it is.
 _SPARSE = 1.5
-# What SDPA runs on the CPU, but it also gives the denominators. Not public, so it may be gone.
+# What SDPA runs on the CPU, but it also gives the denominators. Not public, so it may be gone; and
+# SDPA's own checks do not stand before it. Older ones read past their input when heads share keys.
 _KERNEL = "_scaled_dot_product_flash_attention_for_cpu"
 _GIVES_DENOMINATORS = hasattr(torch.ops.aten, _KERNEL)
+_TAKES_GROUPS = TorchVersion(torch.__version__) >= "2.13"  # the oldest that was seen to
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +139,13 @@ def tree_attention(
         )
         return found
     row.used += 1
-    apart = row.trunk and _GIVES_DENOMINATORS and query.shape[-1] == value.shape[-1]
+    apart = (
+        row.trunk > 0
+        and _GIVES_DENOMINATORS
+        and (_TAKES_GROUPS or query.shape[1] == key.shape[1])
+        and query.shape[-1] == value.shape[-1]
+        and {query.stride(-1), key.stride(-1), value.stride(-1)} == {1}
+    )
     attend = _trunk_and_runs if apart else _runs_alone
     return attend(row, query, key, value, scaling), None
 

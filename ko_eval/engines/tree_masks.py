@@ -1,7 +1,7 @@
 """Attention masks for packed rows: each token sees its own ancestors, in a window the last ones.
 
-Dense masks hold a number for each token and key, and suit every attention; those on the CPU also
-carry the runs that `tree_attention` takes instead. Block masks are for FlexAttention, which skips
+Dense masks hold a number for each token and key, and suit every attention; they may also carry the
+runs that `tree_attention` takes instead. Block masks are for FlexAttention, which skips
 the blocks that no token sees.
 """
 
@@ -29,10 +29,15 @@ def layer_types(config: PretrainedConfig) -> Sequence[str]:
 
 
 class TreeMasks:
-    """Makes the masks of one model: one for all layers, or one for each type of layer."""
+    """Makes the masks of one model: one for all layers, or one for each type of layer.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    Args:
+        in_runs: whether `tree_attention` stands in the place of the model's own.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, in_runs: bool) -> None:
         self._model = model
+        self._in_runs = in_runs
         config = model.config.get_text_config()
         self._layer_types = frozenset(layer_types(config))
         window = getattr(config, "sliding_window", None)
@@ -46,16 +51,17 @@ class TreeMasks:
 
         SDPA takes booleans, too, but would turn them into numbers again in each layer.
         """
-        device, dtype = self._model.device, self._model.dtype
+        dtype = self._model.dtype
         self._runs = []
 
         def mask(window: int | None) -> torch.Tensor:
-            if device.type != "cpu":
+            if not self._in_runs:
                 return self._numbers(row, window)
             runs = tree_runs(row, dtype, _positions(row), window)
             self._runs.append(runs)
             if self._runs_suffice:
-                # Nobody looks at the numbers; if somebody did after all, nothing would come of it.
+                # Nobody looks at the numbers. If somebody did after all, scores would be no numbers
+                # or wrong ones already in the self-check, whose later rows have such masks.
                 shape = (1, 1, row.end - row.start, len(row.keys))
                 numbers = torch.full((), torch.nan, dtype=dtype).expand(shape)
             else:
@@ -72,7 +78,7 @@ class TreeMasks:
         Where every layer took the runs, the numbers are left out from now on: they are most of the
         work and memory of a mask.
         """
-        self._runs_suffice = sum(runs.used for runs in self._runs) == layers
+        self._runs_suffice = 0 < layers == sum(runs.used for runs in self._runs)
 
     def _numbers(self, row: Row, window: int | None) -> torch.Tensor:
         device, dtype = self._model.device, self._model.dtype

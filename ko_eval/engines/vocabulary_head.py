@@ -11,6 +11,7 @@ treated alone, which is tried first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,14 +19,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ko_eval.engines.batching import is_out_of_memory
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Elements of the logits that exist at a time: 8 MiB in float32 on the CPU, which its caches hold.
 _ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 28}
 # How far logits may be apart that were computed in other stretches, relative to their size.
-_ROUNDING = {torch.float32: 1e-4}
-_ROUNDING_IN_LOWER_PRECISION = 3e-2
+_ROUNDING = {torch.float32: 1e-5}
+_ROUNDING_IN_LOWER_PRECISION = 1e-2
+_TRIED_PLACES = 4
 
 
 class VocabularyHead:
@@ -80,23 +84,25 @@ class VocabularyHead:
     def _try_stretches(
         self, ask: Callable[[torch.Tensor], torch.Tensor], places: torch.Tensor
     ) -> None:
-        """Whether logits of stretches are those of the whole vocabulary."""
-        self._tried, head = True, self._head
+        """Gives stretches up unless their logits are those of the whole vocabulary."""
+        head, places = self._head, places[:_TRIED_PLACES]
         assert head is not None
-        middle = head.out_features // 2
-        whole = ask(places[:1]).float()
+        whole = ask(places).float()
+        half = head.out_features // 2
         try:
             parts = []
-            for first in (0, middle):
-                with _narrowed(head, first, middle if first == 0 else head.out_features):
-                    parts.append(ask(places[:1]).float())
-            apart = (torch.cat(parts, dim=-1) - whole).abs().max()
-        except RuntimeError:  # What the model does to its logits needs all of them.
-            self._head = None
-            return
+            for first, count in ((0, half), (half, head.out_features - half)):
+                with _narrowed(head, first, count):
+                    parts.append(ask(places).float())
+            apart = float((torch.cat(parts, dim=-1) - whole).abs().max())
+        except (RuntimeError, IndexError) as error:
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise
+            apart = math.inf  # What the model does to its logits needs all of them.
         limit = _ROUNDING.get(self._model.dtype, _ROUNDING_IN_LOWER_PRECISION)
-        if not float(apart) <= limit * max(1.0, float(whole.abs().max())):
+        if not apart <= limit * max(1.0, float(whole.abs().max())):
             self._head = None
+        self._tried = True
 
 
 @contextmanager
